@@ -1,0 +1,57 @@
+# The commands of this repository; `make` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO      ?= go
+MODULES := . sdk/go/authsdk examples e2e bench
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+ENGINES := $(GO) run ./internal/foundation/db/dbtest/withengines --
+export CGO_ENABLED ?= 0
+
+.PHONY: help
+help: ## List these commands
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/authd
+	@$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/authd ./cmd/authd
+
+.PHONY: run
+run: build ## Build authd and serve on http://localhost:8000, ready to use
+	@exec ./bin/authd serve
+
+.PHONY: demo
+demo: build ## Walk the whole story with authd and two services, in plain words
+	@$(GO) run ./e2e/demo -authd bin/authd
+
+.PHONY: test
+test: ## Run the tests on SQLite and on PostgreSQL + Redis (started or installed as needed)
+	@$(ENGINES) $(GO) test ./... ./sdk/go/authsdk/... ./examples/...
+
+.PHONY: check
+check: ## Format, vet, staticcheck, generated files, then make test
+	@files=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); if [ -n "$$files" ]; then echo "not formatted (gofmt -w):"; echo "$$files"; exit 1; fi
+	@for m in $(MODULES); do (cd $$m && $(GO) vet ./...); done
+	@for m in $(MODULES); do (cd $$m && $(GO) run -modfile=$(CURDIR)/tools/go.mod honnef.co/go/tools/cmd/staticcheck ./...); done
+	@$(MAKE) --no-print-directory test
+
+.PHONY: race
+race: ## make test under the race detector, on PostgreSQL
+	@CGO_ENABLED=1 AUTHD_TEST_SQLITE=off $(ENGINES) $(GO) test -race ./... ./sdk/go/authsdk/... ./examples/...
+
+.PHONY: e2e
+e2e: build ## The real binary on both engines, from outside
+	@AUTHD_BINARY=$(CURDIR)/bin/authd $(ENGINES) $(GO) test -count=1 ./e2e/...
+
+.PHONY: soak
+soak: build ## The long fault runs, full size; by hand, an hour or more
+	@AUTHD_BINARY=$(CURDIR)/bin/authd AUTHD_SOAK=1 $(ENGINES) $(GO) test -count=1 -timeout 3h -v ./e2e/...
+
+.PHONY: bench
+bench: ## Ceilings and our figures in one run
+	@cd bench && $(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: gen
+gen: ## Write the generated files: openapi.yaml, .env-sample, docs/reference
+	@$(GO) test ./internal/config ./internal/transport/httpapi -run Generated -update

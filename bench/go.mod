@@ -1,0 +1,3 @@
+module github.com/authsdk/authsdk/bench
+
+go 1.26.0

@@ -1,0 +1,70 @@
+// Command authd is the auth service: one binary, all of it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// cli lists the commands.
+type cli struct {
+	Serve       serveCmd       `cmd:"" help:"Serve until stopped."`
+	Migrate     migrateCmd     `cmd:"" help:"Bring the database schema up to date, or tell what it lacks."`
+	Config      configCmd      `cmd:"" help:"Check or show the settings."`
+	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running authd whether it is ready; for containers."`
+	Version     versionCmd     `cmd:"" help:"Print the version."`
+}
+
+// env is what a command may touch.
+type env struct {
+	ctx     context.Context
+	environ []string
+	out     io.Writer
+	err     io.Writer
+}
+
+// run is main without the process around it.
+func run(ctx context.Context, args, environ []string, out, errOut io.Writer) int {
+	var c cli
+	exit := -1
+	parser, err := kong.New(&c,
+		kong.Name("authd"),
+		kong.Description("The auth service. Settings come from the environment and from .env: see docs/reference/config.md."),
+		kong.Writers(out, errOut),
+		kong.Exit(func(code int) { exit = code }),
+		kong.UsageOnError(),
+		kong.Bind(&env{ctx, environ, out, errOut}))
+	if err != nil {
+		fmt.Fprintln(errOut, "authd:", err)
+		return 2
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if exit >= 0 { // --help
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintf(errOut, "authd: %v (see authd --help)\n", err)
+		return 2
+	}
+	if err := parsed.Run(); err != nil {
+		fmt.Fprintln(errOut, "authd:", err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/mattn/go-isatty"
+
+	"github.com/authsdk/authsdk/internal/config"
+	"github.com/authsdk/authsdk/internal/server"
+)
+
+type serveCmd struct {
+	Migrate bool `help:"Migrate PostgreSQL first. SQLite always is."`
+}
+
+// Run implements the command.
+func (c *serveCmd) Run(e *env) error {
+	cfg, err := load(e)
+	if err != nil {
+		return err
+	}
+	file, isFile := e.out.(*os.File)
+	log := server.NewLog(e.out, isFile && isatty.IsTerminal(file.Fd()), cfg)
+	for _, w := range cfg.Warnings() {
+		log.Warn(w)
+	}
+	// The port first: a taken one must not leave an admin whose password
+	// nobody saw.
+	listener, err := net.Listen("tcp", cfg.ListenAddr())
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w (another program? set APP__PORT)", cfg.ListenAddr(), err)
+	}
+	s, err := server.New(e.ctx, cfg, log, server.Options{Migrate: c.Migrate})
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	log.Info("listening", "address", listener.Addr().String(), "database", engine(cfg), "environment", cfg.App.Environment)
+	if cfg.Development() {
+		fmt.Fprint(e.out, welcome(cfg, listener.Addr(), s.FirstAdmin))
+	}
+	return s.Run(e.ctx, listener)
+}
+
+func engine(cfg *config.Config) string {
+	scheme, _, _ := strings.Cut(cfg.Database.URL.Reveal(), "://")
+	return scheme
+}
+
+// welcome tells a newcomer what to try next.
+func welcome(cfg *config.Config, address net.Addr, admin *server.Admin) string {
+	base := "http://" + address.String()
+	if tcp, ok := address.(*net.TCPAddr); ok {
+		base = fmt.Sprintf("http://localhost:%d", tcp.Port)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, `
+authd is ready: %[1]s
+
+Try it (copy line by line):
+
+  # 1. sign up
+  curl -s %[1]s/auth/signup -H 'Content-Type: application/json' -d '{"email":"you@example.com","password":"Correct-Horse-7"}'
+
+`, base)
+	if cfg.Email.SMTP().Host == "" {
+		fmt.Fprintf(&b, `  # 2. read the mail: open %[1]s/dev/mailbox and press the link, or
+  TOKEN=$(curl -s '%[1]s/dev/mailbox/messages?to=you@example.com' | sed 's/.*"tokens":\["\([^"]*\)".*/\1/')
+  curl -s %[1]s/auth/verify-email -H 'Content-Type: application/json' -d "{\"token\":\"$TOKEN\"}"
+
+`, base)
+	} else {
+		fmt.Fprint(&b, "  # 2. open the link in the mail\n\n")
+	}
+	fmt.Fprintf(&b, `  # 3. log in for a service of yours
+  ACCESS=$(curl -s %[1]s/auth/login -H 'Content-Type: application/json' -d '{"email":"you@example.com","password":"Correct-Horse-7","audience":"orders-api"}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+
+  # 4. ask whether the token is good: 204
+  curl -s -o /dev/null -w '%%{http_code}\n' %[1]s/auth/validate -H "Authorization: Bearer $ACCESS"
+
+`, base)
+	if cfg.Email.SMTP().Host == "" {
+		fmt.Fprintf(&b, "Mailbox    %s/dev/mailbox\n", base)
+	}
+	if cfg.App.ExposeDocs {
+		fmt.Fprintf(&b, "API docs   %s/docs\n", base)
+	}
+	if admin != nil {
+		fmt.Fprintf(&b, "Admin      %s, password %s (shown only this once)\n", admin.Email, admin.Password)
+	}
+	fmt.Fprint(&b, "Stop       Ctrl-C\n\n")
+	return b.String()
+}

@@ -1,0 +1,131 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/authsdk/authsdk/internal/core/user"
+	"github.com/authsdk/authsdk/internal/foundation/db"
+	"github.com/authsdk/authsdk/internal/foundation/fault"
+	"github.com/authsdk/authsdk/internal/platform/audit"
+	"github.com/authsdk/authsdk/internal/platform/limit"
+	"github.com/authsdk/authsdk/internal/platform/revocation"
+)
+
+// retryRule bounds how often a session may say that it lost an answer.
+var retryRule = limit.Rule{Name: "refresh-retry", Burst: 10, Per: time.Hour}
+
+// rotateTries bounds how often a request that lost a race looks again. Each
+// loss means that another request won, so more than a few is an attack.
+const rotateTries = 8
+
+// Rotate spends a refresh token and returns its successor. Faults:
+// session_expired, rate_limited.
+func (s *Service) Rotate(ctx context.Context, presented string) (pair Pair, err error) {
+	defer fault.Wrap(&err, "session.Rotate")
+	t, ok := decodeRefresh(s.refresh, presented)
+	if !ok {
+		return Pair{}, fault.New(fault.SessionExpired)
+	}
+	var access string
+	var signedFor int64 = -1
+	for range rotateTries {
+		sess, u, found, err := load(ctx, s.db.Read(), t.session)
+		if err != nil {
+			return Pair{}, err
+		}
+		now := s.clock.Now()
+		if !found || !sess.RevokedAt.IsZero() || !sess.Expires.After(now) || !u.Active {
+			return Pair{}, s.refuse(ctx, t, found, sess)
+		}
+		what, next := decide(sess.rotation, t, now, s.settings.ReuseGrace)
+		switch what {
+		case theft:
+			return Pair{}, s.endStolen(ctx, sess, t)
+		case retry:
+			if d := s.limiter.Allow(ctx, retryRule, sess.ID.String()); !d.Allowed {
+				return Pair{}, fault.Retry(fault.RateLimited, d.RetryAfter)
+			}
+		}
+		if signedFor != u.Epoch { // signing is the dear part: once, unless the claims changed
+			if access, err = s.access(sess, u); err != nil {
+				return Pair{}, err
+			}
+			signedFor = u.Epoch
+		}
+		if what == echo {
+			return s.pair(sess, access), nil
+		}
+		moved, err := s.move(ctx, sess, u, what, next, now)
+		if err != nil {
+			return Pair{}, err
+		}
+		if moved {
+			sess.rotation = next
+			return s.pair(sess, access), nil
+		}
+	}
+	return Pair{}, fault.Retry(fault.ServiceUnavailable, time.Second)
+}
+
+func (s *Service) move(ctx context.Context, sess Session, u user.User, what verdict, next rotation, now time.Time) (moved bool, err error) {
+	events := []audit.Event{
+		{Type: audit.TokenRefreshed, Actor: u.ID, Metadata: map[string]any{"provider": sess.Provider, "session_id": sess.ID}},
+		{Type: audit.TokenIssued, Actor: u.ID, Metadata: map[string]any{"provider": sess.Provider, "token_kind": "refresh"}},
+	}
+	if what == retry {
+		events[0] = audit.Event{Type: audit.TokenRefreshRetried, Actor: u.ID, Metadata: map[string]any{
+			"session_id": sess.ID, "generation": next.generation, "branch": next.branch}}
+	}
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		if moved, err = advance(ctx, tx, sess.ID, sess.rotation, next, s.slide(sess, now), now); err != nil || !moved {
+			return err
+		}
+		return audit.Record(ctx, tx, now, events...)
+	})
+	return moved, err
+}
+
+// refuse records that a token of a dead session was tried.
+func (s *Service) refuse(ctx context.Context, t refreshToken, found bool, sess Session) error {
+	event := audit.Event{Type: audit.TokenRefreshed, Failure: fault.SessionExpired.Slug}
+	if found {
+		event.Actor = sess.UserID
+		event.Metadata = map[string]any{"provider": sess.Provider, "session_id": t.session}
+	}
+	now := s.clock.Now()
+	if err := s.db.Write(ctx, func(tx *db.Tx) error { return audit.Record(ctx, tx, now, event) }); err != nil {
+		return err
+	}
+	return fault.New(fault.SessionExpired)
+}
+
+// endStolen ends a session whose refresh token has two holders.
+func (s *Service) endStolen(ctx context.Context, sess Session, t refreshToken) error {
+	now := s.clock.Now()
+	err := s.db.Write(ctx, func(tx *db.Tx) error {
+		ended, err := end(ctx, tx, sess.ID, now, ReasonRefreshReuse)
+		if err != nil || !ended {
+			return err
+		}
+		if err := s.feed.Append(ctx, tx, now, s.entry(sess.ID, now)); err != nil {
+			return err
+		}
+		return audit.Record(ctx, tx, now,
+			audit.Event{Type: audit.SessionReuseDetected, Actor: sess.UserID, TargetType: "user", Target: sess.UserID,
+				Failure: ReasonRefreshReuse, Metadata: map[string]any{"session_id": sess.ID, "generation": t.generation}},
+			audit.Event{Type: audit.SessionRevoked, ActorType: "system", TargetType: "user", Target: sess.UserID,
+				Metadata: map[string]any{"reason": ReasonRefreshReuse, "session_ids": []uuid.UUID{sess.ID}}})
+	})
+	if err != nil {
+		return err
+	}
+	s.log.WarnContext(ctx, "a used refresh token came back; the session was ended", "session", sess.ID, "user", sess.UserID)
+	return fault.New(fault.SessionExpired)
+}
+
+func (s *Service) entry(id uuid.UUID, now time.Time) revocation.Entry {
+	return revocation.Entry{Kind: revocation.Session, Subject: id.String(), Expires: now.Add(TokenMemory(s.tokens.Lifetime))}
+}

@@ -1,0 +1,113 @@
+package session
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/authsdk/authsdk/internal/core/user"
+	"github.com/authsdk/authsdk/internal/foundation/db"
+	"github.com/authsdk/authsdk/internal/platform/audit"
+)
+
+func insert(ctx context.Context, tx *db.Tx, s Session, from audit.Origin) error {
+	audiences, err := json.Marshal(s.Audiences)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO sessions (id, user_id, provider, audiences, auth_time, created_at, absolute_expires_at, expires_at,
+			generation, branch, prev_branch, rotated_at, last_seen_at, ip_address, user_agent)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+		s.ID, s.UserID, s.Provider, string(audiences), s.AuthTime, s.AuthTime, orNull(s.Absolute), s.Expires,
+		s.rotation.generation, s.rotation.branch, s.rotation.previous, s.rotation.at, s.AuthTime,
+		cut(from.IP, 45), cut(from.UserAgent, 512))
+	if err != nil {
+		return fmt.Errorf("session: insert: %w", err)
+	}
+	return nil
+}
+
+// load reads a session with its user, deleted or not.
+func load(ctx context.Context, c db.Conn, id uuid.UUID) (s Session, u user.User, found bool, err error) {
+	var audiences string
+	var absolute, revoked sql.NullTime
+	var deleted bool
+	err = c.QueryRowContext(ctx, `
+		SELECT s.id, s.user_id, s.provider, s.audiences, s.auth_time, s.absolute_expires_at, s.expires_at, s.revoked_at,
+			s.generation, s.branch, s.prev_branch, s.rotated_at, s.last_seen_at,
+			u.id, u.email, u.role, u.is_active, u.email_verified, u.email_otp_enabled, u.epoch, u.deleted_at IS NOT NULL
+		FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1`, id).Scan(
+		&s.ID, &s.UserID, &s.Provider, &audiences, &s.AuthTime, &absolute, &s.Expires, &revoked,
+		&s.rotation.generation, &s.rotation.branch, &s.rotation.previous, &s.rotation.at, &s.lastSeenAt,
+		&u.ID, &u.Email, &u.Role, &u.Active, &u.EmailVerified, &u.EmailOTPEnabled, &u.Epoch, &deleted)
+	if errors.Is(err, sql.ErrNoRows) {
+		return s, u, false, nil
+	}
+	if err != nil {
+		return s, u, false, fmt.Errorf("session: load: %w", err)
+	}
+	s.AuthTime, s.Expires, s.rotation.at, s.lastSeenAt = s.AuthTime.UTC(), s.Expires.UTC(), s.rotation.at.UTC(), s.lastSeenAt.UTC()
+	s.Absolute, s.RevokedAt = utc(absolute), utc(revoked)
+	u.Active = u.Active && !deleted
+	if err := json.Unmarshal([]byte(audiences), &s.Audiences); err != nil {
+		return s, u, false, fmt.Errorf("session: audiences of %s: %w", id, err)
+	}
+	return s, u, true, nil
+}
+
+// advance moves the refresh state from one value to the next. It reports false
+// if another request moved it first or the session has ended.
+func advance(ctx context.Context, tx *db.Tx, id uuid.UUID, from, to rotation, expires, now time.Time) (moved bool, err error) {
+	done, err := tx.ExecContext(ctx, `
+		UPDATE sessions SET generation = $1, branch = $2, prev_branch = $3, rotated_at = $4, expires_at = $5, last_seen_at = $6
+		WHERE id = $7 AND generation = $8 AND branch = $9 AND revoked_at IS NULL`,
+		to.generation, to.branch, to.previous, to.at, expires, now, id, from.generation, from.branch)
+	if err != nil {
+		return false, fmt.Errorf("session: advance: %w", err)
+	}
+	n, err := done.RowsAffected()
+	return n == 1, err
+}
+
+// end revokes a session that is not revoked yet; the first reason stays.
+func end(ctx context.Context, tx *db.Tx, id uuid.UUID, now time.Time, reason string) (ended bool, err error) {
+	done, err := tx.ExecContext(ctx,
+		`UPDATE sessions SET revoked_at = $1, revoke_reason = $2 WHERE id = $3 AND revoked_at IS NULL`, now, reason, id)
+	if err != nil {
+		return false, fmt.Errorf("session: end: %w", err)
+	}
+	n, err := done.RowsAffected()
+	return n == 1, err
+}
+
+// touch moves last_seen_at to at, unless it is later than old already.
+func touch(ctx context.Context, tx *db.Tx, id uuid.UUID, old, at time.Time) error {
+	_, err := tx.ExecContext(ctx, `UPDATE sessions SET last_seen_at = $1 WHERE id = $2 AND last_seen_at <= $3`, at, id, old)
+	return err
+}
+
+func orNull(t time.Time) sql.NullTime { return sql.NullTime{Time: t, Valid: !t.IsZero()} }
+
+func utc(t sql.NullTime) time.Time {
+	if !t.Valid {
+		return time.Time{}
+	}
+	return t.Time.UTC()
+}
+
+// cut shortens to n bytes at a rune boundary; empty is NULL.
+func cut(s string, n int) sql.NullString {
+	if len(s) > n {
+		for n > 0 && s[n]&0xc0 == 0x80 {
+			n--
+		}
+		s = s[:n]
+	}
+	return sql.NullString{String: s, Valid: s != ""}
+}

@@ -1,0 +1,47 @@
+package fault
+
+import "net/http"
+
+// Code is one row of the catalogue: what clients match on, the status it is
+// sent with, and the sentence for people.
+type Code struct {
+	Slug   string
+	Status int
+	Detail string
+}
+
+// Catalogue lists every code in the order below. Append only: clients rely on
+// slugs and statuses.
+var Catalogue []Code
+
+func code(slug string, status int, detail string) Code {
+	c := Code{slug, status, detail}
+	Catalogue = append(Catalogue, c)
+	return c
+}
+
+// The catalogue.
+var (
+	// The edge.
+	MalformedRequest     = code("malformed_request", http.StatusBadRequest, "The request body is not valid JSON.")
+	ValidationError      = code("validation_error", http.StatusUnprocessableEntity, "Some fields are not valid.")
+	UnsupportedMediaType = code("unsupported_media_type", http.StatusUnsupportedMediaType, "Send the body as application/json.")
+	RequestTooLarge      = code("request_too_large", http.StatusRequestEntityTooLarge, "The request body is too large.")
+	NotFound             = code("not_found", http.StatusNotFound, "Not Found")
+	MethodNotAllowed     = code("method_not_allowed", http.StatusMethodNotAllowed, "Method Not Allowed")
+	RateLimited          = code("rate_limited", http.StatusTooManyRequests, "Rate limit exceeded.")
+	ServiceUnavailable   = code("service_unavailable", http.StatusServiceUnavailable, "The service cannot answer right now. Try again shortly.")
+	InternalServerError  = code("internal_server_error", http.StatusInternalServerError, "Internal server error.")
+
+	// Tokens and sessions.
+	InvalidToken   = code("invalid_token", http.StatusUnauthorized, "Invalid token.")
+	TokenExpired   = code("token_expired", http.StatusUnauthorized, "Token has expired.")
+	SessionExpired = code("session_expired", http.StatusUnauthorized, "Session expired.")
+
+	// Sign-in and accounts.
+	InvalidCredentials = code("invalid_credentials", http.StatusUnauthorized, "Invalid email or password.")
+	EmailNotVerified   = code("email_not_verified", http.StatusBadRequest, "Email is not verified.")
+	AlreadyVerified    = code("already_verified", http.StatusBadRequest, "Email is already verified.")
+	InvalidVerifyToken = code("invalid_verify_token", http.StatusBadRequest, "Invalid verification token.")
+	AudienceNotAllowed = code("audience_not_allowed", http.StatusForbidden, "This audience is not allowed.")
+)

@@ -1,0 +1,112 @@
+// Package audit records what happened, in the transaction that made it happen.
+//
+// What says who somebody is (address, user agent) stands in a row of its own,
+// audit_personal, and the event holds a salted hash of it: erasing a person
+// deletes that row and breaks nothing.
+package audit
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/authsdk/authsdk/internal/foundation/db"
+	"github.com/authsdk/authsdk/internal/foundation/secret"
+)
+
+// Event is one thing that happened.
+type Event struct {
+	Type       Type
+	ActorType  string    // "user" if empty
+	Actor      uuid.UUID // uuid.Nil if nobody is known
+	TargetType string
+	Target     uuid.UUID
+	Failure    string         // the error code; empty means success
+	Metadata   map[string]any // keys of the Type only
+}
+
+// Origin is where a request came from.
+type Origin struct {
+	IP            string // canonical, empty if unknown
+	UserAgent     string
+	CorrelationID string
+}
+
+type originKey struct{}
+
+// WithOrigin lets everything recorded under ctx say where it came from.
+func WithOrigin(ctx context.Context, o Origin) context.Context {
+	return context.WithValue(ctx, originKey{}, o)
+}
+
+// OriginOf returns the origin of ctx, empty outside a request.
+func OriginOf(ctx context.Context) Origin {
+	o, _ := ctx.Value(originKey{}).(Origin)
+	return o
+}
+
+// Record writes the events in the caller's transaction, two statements in all.
+func Record(ctx context.Context, tx *db.Tx, now time.Time, events ...Event) error {
+	origin := OriginOf(ctx)
+	var rows, personal []any
+	for _, e := range events {
+		metadata, err := e.encode()
+		if err != nil {
+			return err
+		}
+		id := uuid.Must(uuid.NewV7())
+		salt := secret.Bytes(16)
+		if e.ActorType == "" {
+			e.ActorType = "user"
+		}
+		rows = append(rows, id, now, e.Type.Name, e.ActorType, orNull(e.Actor), text(e.TargetType), orNull(e.Target),
+			e.Failure == "", text(e.Failure), text(origin.CorrelationID), metadata, personalHash(salt, origin.IP, origin.UserAgent))
+		personal = append(personal, id, now, salt, text(origin.IP), text(origin.UserAgent))
+	}
+	const intoEvents = `INSERT INTO audit_events (id, created_at, event_type, actor_type, actor_id, target_type, target_id,
+		success, failure_reason, correlation_id, metadata, personal_hash) VALUES `
+	if _, err := tx.ExecContext(ctx, intoEvents+db.Values(len(events), 12), rows...); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	const intoPersonal = `INSERT INTO audit_personal (event_id, created_at, salt, ip_address, user_agent) VALUES `
+	if _, err := tx.ExecContext(ctx, intoPersonal+db.Values(len(events), 5), personal...); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return nil
+}
+
+// encode refuses keys that the catalogue does not name: what is not documented
+// is not stored.
+func (e Event) encode() (any, error) {
+	if len(e.Metadata) == 0 {
+		return nil, nil
+	}
+	for key := range e.Metadata {
+		if !e.Type.allows(key) {
+			return nil, fmt.Errorf("audit: %s has no metadata key %q", e.Type.Name, key)
+		}
+	}
+	b, err := json.Marshal(e.Metadata)
+	return string(b), err
+}
+
+// personalHash is SHA-256(salt ‖ length-prefixed fields).
+func personalHash(salt []byte, fields ...string) []byte {
+	h := sha256.New()
+	h.Write(salt)
+	for _, f := range fields {
+		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(f))))
+		h.Write([]byte(f))
+	}
+	return h.Sum(nil)
+}
+
+func text(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }
+
+func orNull(id uuid.UUID) uuid.NullUUID { return uuid.NullUUID{UUID: id, Valid: id != uuid.Nil} }

@@ -1,0 +1,40 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/authsdk/authsdk/internal/foundation/db"
+)
+
+// monthsAhead is how far partitions are made in advance.
+const monthsAhead = 3
+
+// EnsurePartitions makes the monthly partitions of the audit tables on
+// PostgreSQL, this month's to three months ahead. It is run by migrate, at
+// start and daily; where it fails the default partition takes the rows.
+func EnsurePartitions(ctx context.Context, d *db.DB, now time.Time) error {
+	if d.Engine() != db.Postgres {
+		return nil
+	}
+	first := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
+	return d.Write(ctx, func(tx *db.Tx) error {
+		// Replicas that start at once take turns.
+		if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtext('audit partitions'))`); err != nil {
+			return err
+		}
+		for _, table := range []string{"audit_events", "audit_personal"} {
+			for i := range monthsAhead + 1 {
+				from := first.AddDate(0, i, 0)
+				_, err := tx.ExecContext(ctx, fmt.Sprintf(
+					`CREATE TABLE IF NOT EXISTS %[1]s_%[2]s PARTITION OF %[1]s FOR VALUES FROM ('%[3]s') TO ('%[4]s')`,
+					table, from.Format("200601"), from.Format("2006-01-02 15:04:05-07"), from.AddDate(0, 1, 0).Format("2006-01-02 15:04:05-07")))
+				if err != nil {
+					return fmt.Errorf("audit: partition %s_%s: %w", table, from.Format("200601"), err)
+				}
+			}
+		}
+		return nil
+	})
+}

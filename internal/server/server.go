@@ -1,0 +1,284 @@
+// Package server is the floor plan: it builds everything once, in order, and
+// runs it.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/authsdk/authsdk/internal/config"
+	"github.com/authsdk/authsdk/internal/core/keyring"
+	"github.com/authsdk/authsdk/internal/core/session"
+	"github.com/authsdk/authsdk/internal/core/token"
+	"github.com/authsdk/authsdk/internal/core/user"
+	"github.com/authsdk/authsdk/internal/flow/signin"
+	"github.com/authsdk/authsdk/internal/flow/signup"
+	"github.com/authsdk/authsdk/internal/foundation/clock"
+	"github.com/authsdk/authsdk/internal/foundation/db"
+	"github.com/authsdk/authsdk/internal/foundation/secret"
+	"github.com/authsdk/authsdk/internal/method/password"
+	"github.com/authsdk/authsdk/internal/platform/audit"
+	"github.com/authsdk/authsdk/internal/platform/jobs"
+	"github.com/authsdk/authsdk/internal/platform/limit"
+	"github.com/authsdk/authsdk/internal/platform/mail"
+	"github.com/authsdk/authsdk/internal/platform/revocation"
+	"github.com/authsdk/authsdk/internal/transport/httpapi"
+	"github.com/authsdk/authsdk/internal/transport/pages"
+	"github.com/authsdk/authsdk/internal/transport/web"
+	"github.com/authsdk/authsdk/internal/transport/worker"
+)
+
+// drainFor is how long requests and jobs in flight get to finish.
+const drainFor = 20 * time.Second
+
+// Server is a built authd.
+type Server struct {
+	// FirstAdmin is the admin that this start made, in development only.
+	FirstAdmin *Admin
+
+	cfg      *config.Config
+	log      *slog.Logger
+	clock    *clock.Clock
+	db       *db.DB
+	release  func() // of the SQLite file
+	limiter  *limit.Limiter
+	feed     *revocation.Feed
+	keys     *keyring.Keyring
+	sessions *session.Service
+	jobs     *jobs.Queue
+	handler  http.Handler
+	draining atomic.Bool
+}
+
+// Options of New beyond the configuration.
+type Options struct {
+	// Migrate brings a PostgreSQL schema up to date first. SQLite's always is.
+	Migrate bool
+}
+
+// New builds everything and checks that it can work: it opens the database,
+// migrates it or refuses, and loads or makes the signing key.
+func New(ctx context.Context, cfg *config.Config, log *slog.Logger, o Options) (_ *Server, err error) {
+	s := &Server{cfg: cfg, log: log, release: func() {}}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.db, err = OpenDB(ctx, cfg); err != nil {
+		return nil, err
+	}
+	if s.release, err = s.db.Own(); err != nil {
+		return nil, err
+	}
+	if err := s.migrate(ctx, o.Migrate); err != nil {
+		return nil, err
+	}
+	secrets, err := loadSecrets(ctx, cfg, s.db, log)
+	if err != nil {
+		return nil, err
+	}
+	if s.limiter, err = limit.Open(ctx, cfg.Redis.URL.Reveal(), log, s.clock); err != nil {
+		return nil, err
+	}
+	if s.feed, err = revocation.NewFeed(ctx, s.db, s.clock, log); err != nil {
+		return nil, err
+	}
+	s.keys, err = keyring.Load(ctx, s.db, secrets.signingKeys, s.clock, log, keyring.Options{
+		Algorithm: cfg.JWT.Algorithm, PrivatePEM: cfg.JWT.PrivateKeyPEM.Reveal(), PublicPEM: cfg.JWT.PublicKeyPEM.Reveal(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s.jobs, err = jobs.New(s.db, log); err != nil {
+		return nil, err
+	}
+	return s, s.build(ctx, secrets)
+}
+
+// build makes the services and what faces them.
+func (s *Server) build(ctx context.Context, secrets secrets) error {
+	cfg := s.cfg
+	tokens := &token.Issuer{
+		Keys: s.keys, Clock: s.clock, URL: cfg.Email.PublicBaseURL, Service: cfg.App.Service, Lifetime: cfg.JWT.AccessTokenTTL,
+	}
+	s.sessions = session.New(s.db, s.clock, s.log, s.feed, tokens, secrets.refresh, s.limiter, session.Settings{
+		RefreshTTL: cfg.JWT.RefreshTokenTTL, AbsoluteTTL: cfg.SessionSecurity.AbsoluteTTL, ReuseGrace: cfg.SessionSecurity.RefreshReuseGrace,
+	})
+	passwords := &password.Service{Hasher: secret.NewHasher(secret.Cost{
+		MemoryKiB:   uint32(cfg.Password.Argon2MemoryKiB),
+		Iterations:  uint32(cfg.Password.Argon2Iterations),
+		Parallelism: uint8(cfg.Password.Argon2Parallelism),
+	}, cfg.Password.HashWorkers)}
+	accounts := &user.Accounts{Feed: s.feed, TokenLife: session.TokenMemory(cfg.JWT.AccessTokenTTL)}
+
+	sender, mailbox := s.mail()
+	signups := &signup.Service{
+		DB: s.db, Clock: s.clock, Jobs: s.jobs, Limiter: s.limiter, Mail: sender, Accounts: accounts, Passwords: passwords,
+		Links: secrets.links, BaseURL: cfg.Email.PublicBaseURL, VerifyTTL: cfg.Email.EmailVerifyTTL,
+	}
+	signins := &signin.Service{
+		DB: s.db, Clock: s.clock, Sessions: s.sessions, Passwords: passwords,
+		Audiences: cfg.Auth.Audiences, RequireVerified: cfg.Auth.RequireVerifiedEmail,
+	}
+	(&worker.Worker{DB: s.db, Clock: s.clock, Signup: signups}).Register(s.jobs)
+
+	mux := web.NewMux(s.log)
+	(&httpapi.API{
+		Log: s.log, Sessions: s.sessions, Signin: signins, Signup: signups, Keys: s.keys,
+		Mailbox: mailbox, MailboxPublic: cfg.Dev.MailboxPublic, Ready: s.ready, Service: cfg.App.Service, Docs: cfg.App.ExposeDocs,
+	}).Mount(mux)
+	(&pages.Pages{Log: s.log, Signup: signups, Mailbox: mailbox, MailboxPublic: cfg.Dev.MailboxPublic}).Mount(mux)
+	s.handler = web.Wrap(mux, web.Chain(s.log))
+
+	if cfg.Development() {
+		admin, err := firstAdmin(ctx, s.db, s.clock, passwords)
+		if err != nil {
+			return err
+		}
+		s.FirstAdmin = admin
+	}
+	return nil
+}
+
+// OpenDB opens the configured database, without migrating it.
+func OpenDB(ctx context.Context, cfg *config.Config) (*db.DB, error) {
+	return db.Open(ctx, cfg.Database.URL.Reveal(), db.Options{
+		MaxConns: cfg.Database.PoolSize + cfg.Database.MaxOverflow, MaxIdleTime: cfg.Database.PoolRecycle,
+	})
+}
+
+// mail chooses the mail server, or the mailbox in development without one.
+func (s *Server) mail() (mail.Sender, *mail.Mailbox) {
+	if m := s.cfg.Email.SMTP(); m.Host != "" {
+		return &mail.SMTP{
+			Host: m.Host, Port: m.Port, Username: m.Username, Password: m.Password.Reveal(), TLS: m.TLS, From: s.cfg.Email.EmailFrom,
+		}, nil
+	}
+	mailbox := &mail.Mailbox{DB: s.db, Clock: s.clock, From: s.cfg.Email.EmailFrom}
+	return mailbox, mailbox
+}
+
+// Run serves on the listener until ctx ends, then drains: no new connections,
+// then requests, jobs and what waits to be written.
+func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+	defer s.close()
+	if err := s.jobs.Start(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	for _, run := range []func(context.Context){s.feed.Run, s.keys.Run, s.sessions.Run} {
+		running.Go(func() { run(background) })
+	}
+	srv := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       120 * time.Second,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(listener) }()
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		s.log.Info("stopping: finishing what is in flight")
+	}
+	s.draining.Store(true)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
+	defer cancel()
+	if shutErr := srv.Shutdown(drain); shutErr != nil {
+		s.log.Warn("some requests did not finish in time", "error", shutErr)
+	}
+	if stopErr := s.jobs.Stop(drain); stopErr != nil {
+		s.log.Warn("some jobs did not finish in time; they run again at the next start", "error", stopErr)
+	}
+	stop()
+	running.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// Handler is the HTTP face, for tests that need no listener.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+func (s *Server) close() {
+	if s.limiter != nil {
+		s.limiter.Close()
+	}
+	if s.db != nil {
+		s.db.Close()
+	}
+	s.release()
+}
+
+// readyTimeout bounds each question of a readiness check.
+const readyTimeout = time.Second
+
+func (s *Server) ready(ctx context.Context) httpapi.Readiness {
+	var r httpapi.Readiness
+	if s.draining.Load() {
+		r.Failing = append(r.Failing, "server")
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := s.db.Ping(ctx); err != nil {
+		r.Failing = append(r.Failing, "database")
+	}
+	if err := s.limiter.Ping(ctx); err != nil {
+		r.Degraded = append(r.Degraded, "redis")
+	}
+	return r
+}
+
+// migrate brings SQLite up to date; PostgreSQL only when asked, because there
+// the operator decides when.
+func (s *Server) migrate(ctx context.Context, asked bool) error {
+	pending, err := Pending(ctx, s.db)
+	if err != nil {
+		return fmt.Errorf("the database cannot be read: %w", err)
+	}
+	if len(pending) > 0 {
+		if s.db.Engine() == db.Postgres && !asked {
+			return fmt.Errorf("the database lacks %d migrations: run `authd migrate up`, or start with `authd serve --migrate`", len(pending))
+		}
+		if err := Migrate(ctx, s.db); err != nil {
+			return err
+		}
+		s.log.Info("database migrated", "migrations", len(pending))
+	}
+	if err := audit.EnsurePartitions(ctx, s.db, s.clock.Now()); err != nil {
+		s.log.Error("audit partitions could not be made; the default partition takes the rows", "error", err)
+	}
+	return nil
+}
+
+// Migrate brings the whole schema up to date.
+func Migrate(ctx context.Context, d *db.DB) error {
+	return d.Migrate(ctx, jobs.Migrate(d), func(ctx context.Context) error {
+		return audit.EnsurePartitions(ctx, d, (*clock.Clock)(nil).Now())
+	})
+}
+
+// Pending lists the migrations that the database lacks, ours first.
+func Pending(ctx context.Context, d *db.DB) ([]db.Migration, error) {
+	pending, err := d.Pending(ctx)
+	if err != nil {
+		return nil, err
+	}
+	queue, err := jobs.Pending(ctx, d)
+	return append(pending, queue...), err
+}

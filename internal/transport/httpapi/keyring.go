@@ -1,0 +1,58 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/authsdk/authsdk/internal/core/keyring"
+)
+
+type keyringAPI struct{ keys *keyring.Keyring }
+
+func (a keyringAPI) routes() []Route {
+	return []Route{
+		plain("GET /.well-known/jwks.json", "The keys that verify tokens", a.jwks, documentAnswer[jwks]).tag("Services"),
+	}
+}
+
+// jwks is a JWK Set (RFC 7517 §5).
+type jwks struct {
+	Keys []jwk `json:"keys"`
+}
+
+type jwk struct {
+	KeyType   string `json:"kty" enum:"RSA,EC,OKP"`
+	Use       string `json:"use" enum:"sig"`
+	Algorithm string `json:"alg" enum:"RS256,ES256,EdDSA"`
+	KeyID     string `json:"kid"`
+	N         string `json:"n,omitempty" doc:"RSA modulus."`
+	E         string `json:"e,omitempty" doc:"RSA exponent."`
+	Curve     string `json:"crv,omitempty"`
+	X         string `json:"x,omitempty"`
+	Y         string `json:"y,omitempty"`
+}
+
+// jwks may be cached for a minute: a new key is published before it signs.
+func (a keyringAPI) jwks(w http.ResponseWriter, r *http.Request) error {
+	body, etag := a.keys.JWKS()
+	h := w.Header()
+	h.Set("Cache-Control", "public, max-age=60")
+	h.Del("Pragma")
+	h.Set("ETag", etag)
+	if r.Header.Get("If-None-Match") == etag {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	h.Set("Content-Type", "application/json")
+	_, err := w.Write(body)
+	return ignore(err)
+}
+
+// ignore drops an error of writing to a client that has gone.
+func ignore(error) error { return nil }
+
+// documentAnswer documents what a plain handler answers.
+func documentAnswer[O any](op *huma.Operation, api huma.API) {
+	op.Responses[statusText(op.DefaultStatus)] = answerOf[O](op.DefaultStatus, api)
+}

@@ -1,0 +1,22 @@
+package httpapi
+
+import (
+	"slices"
+
+	"github.com/authsdk/authsdk/internal/transport/web"
+)
+
+// Routes is everything the API can do.
+func (a *API) Routes() []Route {
+	routes := slices.Concat(
+		signupAPI{a.Signup}.routes(),
+		signinAPI{a.Signin}.routes(),
+		sessionAPI{a.Sessions}.routes(),
+		keyringAPI{a.Keys}.routes(),
+		healthAPI{a.Ready}.routes(),
+	)
+	if a.Mailbox != nil {
+		routes = append(routes, mailboxAPI{a.Mailbox, web.LocalOnly(a.MailboxPublic)}.routes()...)
+	}
+	return routes
+}

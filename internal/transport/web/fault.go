@@ -1,0 +1,89 @@
+// Package web is what every HTTP face shares: middleware, the origin of a
+// request, and the one way an error becomes bytes.
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/authsdk/authsdk/internal/foundation/db"
+	"github.com/authsdk/authsdk/internal/foundation/fault"
+	"github.com/authsdk/authsdk/internal/platform/audit"
+)
+
+// Envelope is the body of every error.
+type Envelope struct {
+	Detail    string        `json:"detail" doc:"A sentence for people."`
+	Code      string        `json:"code" doc:"What programs match on; docs/reference/errors.md lists them."`
+	RequestID string        `json:"request_id" doc:"Names this request in the log; also in X-Correlation-ID."`
+	Errors    []fault.Field `json:"errors,omitempty" doc:"What is wrong with which field."`
+}
+
+// Explain turns an error into status, headers and body, and logs it if the
+// service is at fault. It is the only place that does.
+func Explain(ctx context.Context, log *slog.Logger, err error) (status int, header http.Header, body Envelope) {
+	f := asFault(ctx, err)
+	if f.Code.Status >= 500 {
+		level := slog.LevelError
+		if f.Code == fault.ServiceUnavailable {
+			level = slog.LevelWarn
+		}
+		log.Log(ctx, level, "request failed", "code", f.Code.Slug, "error", err)
+	}
+	header = http.Header{}
+	if f.RetryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(f.RetryAfter.Seconds()))))
+	}
+	if f.Allow != "" {
+		header.Set("Allow", f.Allow)
+	}
+	if f.Code.Status == http.StatusUnauthorized {
+		header.Set("WWW-Authenticate", "Bearer")
+	}
+	return f.Code.Status, header, Envelope{f.Code.Detail, f.Code.Slug, audit.OriginOf(ctx).CorrelationID, f.Fields}
+}
+
+func asFault(ctx context.Context, err error) *fault.Fault {
+	var f *fault.Fault
+	if errors.As(err, &f) {
+		return f
+	}
+	if errors.Is(err, context.Canceled) || ctx.Err() != nil || db.IsUnavailable(err) {
+		return fault.Retry(fault.ServiceUnavailable, time.Second).Because(err)
+	}
+	return fault.From(err)
+}
+
+// Handler is an HTTP handler that returns its error instead of writing it.
+type Handler func(w http.ResponseWriter, r *http.Request) error
+
+// Handle adapts a Handler.
+func Handle(log *slog.Logger, h Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			WriteFault(w, r, log, err)
+		}
+	})
+}
+
+// WriteFault writes an error as the envelope.
+func WriteFault(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+	status, header, body := Explain(r.Context(), log, err)
+	for name, values := range header {
+		w.Header()[name] = values
+	}
+	WriteJSON(w, status, body)
+}
+
+// WriteJSON writes a value as JSON.
+func WriteJSON(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(value) // a failed write has nobody left to tell
+}

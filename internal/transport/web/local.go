@@ -1,0 +1,35 @@
+package web
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/authsdk/authsdk/internal/foundation/fault"
+)
+
+// LocalOnly hides development pages from everybody but this machine: the peer
+// must be loopback, and the Host must name it, so that a web page elsewhere
+// cannot reach them through DNS. everyone lets all in.
+func LocalOnly(everyone bool) func(Handler) Handler {
+	return func(next Handler) Handler {
+		return func(w http.ResponseWriter, r *http.Request) error {
+			if !everyone && !(localPeer(r.RemoteAddr) && localHost(r.Host)) {
+				return fault.New(fault.NotFound)
+			}
+			return next(w, r)
+		}
+	}
+}
+
+func localPeer(remote string) bool {
+	address, err := netip.ParseAddrPort(remote)
+	return err == nil && address.Addr().Unmap().IsLoopback()
+}
+
+func localHost(host string) bool {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		host = host[:i]
+	}
+	return host == "localhost" || host == "127.0.0.1" || host == "[::1]"
+}

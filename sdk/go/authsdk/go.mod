@@ -1,0 +1,3 @@
+module github.com/authsdk/authsdk/sdk/go/authsdk
+
+go 1.25
