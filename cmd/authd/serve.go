@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/mattn/go-isatty"
@@ -38,7 +39,9 @@ func (c *serveCmd) Run(e *env) error {
 		listener.Close()
 		return err
 	}
-	log.Info("listening", "address", listener.Addr().String(), "database", engine(cfg), "environment", cfg.App.Environment)
+	// Starting hashes and parses; give that memory back before the idle hours.
+	debug.FreeOSMemory()
+	log.Info("listening", "address", listener.Addr().String(), "database", engine(cfg))
 	if cfg.Development() {
 		fmt.Fprint(e.out, welcome(cfg, listener.Addr(), s.FirstAdmin))
 	}
