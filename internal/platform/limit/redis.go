@@ -43,7 +43,7 @@ type remote struct {
 	timeout time.Duration // to connect, and for one answer
 	log     *slog.Logger
 
-	client rueidis.Client // made by the first probe that succeeds; read only while up
+	client rueidis.Client // made by the first probe that connects; requests read it only while up
 	up     atomic.Bool
 	failed chan error    // why up became false; room for one
 	calls  chan struct{} // holds one element for each command under way
@@ -89,8 +89,9 @@ func openRemote(ctx context.Context, url string, log *slog.Logger, timeout time.
 	return r, nil
 }
 
-// keep waits until Redis fails, tries it until it answers, and starts over. It
-// is the only place that sets up to true, and that logs: once per outage.
+// keep waits until Redis fails, tries it until it answers, and starts over; err
+// is the result of the attempt made at the start. From then on only keep sets up
+// to true, and only keep logs: a warning and an info per outage.
 func (r *remote) keep(ctx context.Context, err error) {
 	defer close(r.done)
 	for {
@@ -167,7 +168,7 @@ func (r *remote) call(ctx context.Context, command func(context.Context) error) 
 		return errDown
 	}
 	err := command(ctx)
-	if err != nil && r.up.Load() {
+	if err != nil && r.up.CompareAndSwap(true, false) {
 		r.failed <- err
 	}
 	return err
