@@ -140,6 +140,9 @@ func TestForcedFetchesAreCoalesced(t *testing.T) {
 		synctest.Wait()
 		release <- nil
 		synctest.Wait()
+		if set, err := cache.refresh(t.Context(), seen); err != nil || set == seen {
+			t.Error("whoever comes late does not get the newer set", err)
+		}
 		if fetches != 2 {
 			t.Errorf("%d fetches, want 2", fetches)
 		}
