@@ -32,7 +32,12 @@ var Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 // Each runs test on SQLite and on PostgreSQL, each with a database of its own.
 func Each(t *testing.T, test func(t *testing.T, d *db.DB)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { test(t, SQLite(t)) })
+	t.Run("sqlite", func(t *testing.T) {
+		if os.Getenv("AUTHD_TEST_SQLITE") == "off" {
+			t.Skip("AUTHD_TEST_SQLITE=off: pure Go SQLite is very slow under the race detector (make race)")
+		}
+		test(t, SQLite(t))
+	})
 	t.Run("postgres", func(t *testing.T) { test(t, Postgres(t)) })
 }
 
