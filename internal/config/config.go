@@ -70,7 +70,7 @@ type Database struct {
 	URL         SecretURL     `env:"URL" default:"sqlite://authd-data/authd.db" doc:"sqlite://path (sqlite:///path is absolute) or postgres://user:password@host/name. Also accepted: postgresql:// and postgresql+asyncpg://."`
 	PoolSize    int           `env:"POOL_SIZE" default:"20" min:"1" max:"10000" doc:"PostgreSQL: connections of one process."`
 	MaxOverflow int           `env:"MAX_OVERFLOW" default:"20" min:"0" max:"10000" doc:"PostgreSQL: connections above POOL_SIZE when busy."`
-	PoolTimeout time.Duration `env:"POOL_TIMEOUT_SECONDS" default:"30" min:"1" doc:"PostgreSQL: how long a request may wait for a connection."`
+	PoolTimeout time.Duration `env:"POOL_TIMEOUT_SECONDS" planned:"true" default:"30" min:"1" doc:"PostgreSQL: how long a request may wait for a connection."`
 	PoolRecycle time.Duration `env:"POOL_RECYCLE_SECONDS" default:"1800" min:"1" doc:"PostgreSQL: the age at which a connection is replaced."`
 }
 

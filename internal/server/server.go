@@ -126,7 +126,7 @@ func (s *Server) build(ctx context.Context, secrets secrets) error {
 	}
 	signins := &signin.Service{
 		DB: s.db, Clock: s.clock, Sessions: s.sessions, Passwords: passwords,
-		Audiences: cfg.Auth.Audiences, RequireVerified: cfg.Auth.RequireVerifiedEmail,
+		Service: cfg.App.Service, Audiences: cfg.Auth.Audiences, RequireVerified: cfg.Auth.RequireVerifiedEmail,
 	}
 	(&worker.Worker{DB: s.db, Clock: s.clock, Signup: signups}).Register(s.jobs)
 
@@ -173,11 +173,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	if err := s.jobs.Start(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var running sync.WaitGroup
-	for _, run := range []func(context.Context){s.feed.Run, s.keys.Run, s.sessions.Run} {
-		running.Go(func() { run(background) })
-	}
+	stop := s.Background(ctx)
 	srv := &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -205,15 +201,28 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		s.log.Warn("some jobs did not finish in time; they run again at the next start", "error", stopErr)
 	}
 	stop()
-	running.Wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
 	return err
 }
 
-// Handler is the HTTP face, for tests that need no listener.
+// Handler is the HTTP face, for tests and measurements that need no listener.
 func (s *Server) Handler() http.Handler { return s.handler }
+
+// Background starts what keeps memory up to date beside the requests: the
+// revocation tail, the keys, last-seen times. stop ends it and waits.
+func (s *Server) Background(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	for _, run := range []func(context.Context){s.feed.Run, s.keys.Run, s.sessions.Run} {
+		running.Go(func() { run(ctx) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
 
 func (s *Server) close() {
 	if s.limiter != nil {

@@ -81,16 +81,15 @@ type Pair struct {
 
 // Session is one sign-in of one user.
 type Session struct {
-	ID         uuid.UUID
-	UserID     uuid.UUID
-	Provider   string
-	Audiences  []string // asked for beyond this service's own
-	AuthTime   time.Time
-	Expires    time.Time
-	Absolute   time.Time // zero: never
-	RevokedAt  time.Time // zero: not revoked
-	rotation   rotation
-	lastSeenAt time.Time
+	ID        uuid.UUID
+	UserID    uuid.UUID
+	Provider  string
+	Audiences []string // asked for beyond this service's own
+	AuthTime  time.Time
+	Expires   time.Time
+	Absolute  time.Time // zero: never
+	RevokedAt time.Time // zero: not revoked
+	rotation  rotation
 }
 
 // Begin makes a session and its first tokens in memory, so that signing stays

@@ -40,19 +40,17 @@ func load(ctx context.Context, c db.Conn, id uuid.UUID) (s Session, u user.User,
 	var deleted bool
 	err = c.QueryRowContext(ctx, `
 		SELECT s.id, s.user_id, s.provider, s.audiences, s.auth_time, s.absolute_expires_at, s.expires_at, s.revoked_at,
-			s.generation, s.branch, s.prev_branch, s.rotated_at, s.last_seen_at,
-			u.id, u.email, u.role, u.is_active, u.email_verified, u.email_otp_enabled, u.epoch, u.deleted_at IS NOT NULL
-		FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1`, id).Scan(
+			s.generation, s.branch, s.prev_branch, s.rotated_at, u.deleted_at IS NOT NULL, `+user.Columns+`
+		FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1`, id).Scan(append([]any{
 		&s.ID, &s.UserID, &s.Provider, &audiences, &s.AuthTime, &absolute, &s.Expires, &revoked,
-		&s.rotation.generation, &s.rotation.branch, &s.rotation.previous, &s.rotation.at, &s.lastSeenAt,
-		&u.ID, &u.Email, &u.Role, &u.Active, &u.EmailVerified, &u.EmailOTPEnabled, &u.Epoch, &deleted)
+		&s.rotation.generation, &s.rotation.branch, &s.rotation.previous, &s.rotation.at, &deleted}, u.Targets()...)...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return s, u, false, nil
 	}
 	if err != nil {
 		return s, u, false, fmt.Errorf("session: load: %w", err)
 	}
-	s.AuthTime, s.Expires, s.rotation.at, s.lastSeenAt = s.AuthTime.UTC(), s.Expires.UTC(), s.rotation.at.UTC(), s.lastSeenAt.UTC()
+	s.AuthTime, s.Expires, s.rotation.at = s.AuthTime.UTC(), s.Expires.UTC(), s.rotation.at.UTC()
 	s.Absolute, s.RevokedAt = utc(absolute), utc(revoked)
 	u.Active = u.Active && !deleted
 	if err := json.Unmarshal([]byte(audiences), &s.Audiences); err != nil {

@@ -35,22 +35,23 @@ type User struct {
 	Epoch           int64
 }
 
-// columns is what targets takes, in its order, of the table aliased u.
-const columns = `u.id, u.email, u.role, u.is_active, u.email_verified, u.email_otp_enabled, u.epoch`
+// Columns is what Targets takes, in its order, of the table aliased u.
+const Columns = `u.id, u.email, u.role, u.is_active, u.email_verified, u.email_otp_enabled, u.epoch`
 
-func (u *User) targets() []any {
+// Targets is where Scan puts Columns.
+func (u *User) Targets() []any {
 	return []any{&u.ID, &u.Email, &u.Role, &u.Active, &u.EmailVerified, &u.EmailOTPEnabled, &u.Epoch}
 }
 
 // ByID returns a live account; found is false if there is none.
 func ByID(ctx context.Context, c db.Conn, id uuid.UUID) (u User, found bool, err error) {
-	err = c.QueryRowContext(ctx, `SELECT `+columns+` FROM users u WHERE u.id = $1 AND u.deleted_at IS NULL`, id).Scan(u.targets()...)
+	err = c.QueryRowContext(ctx, `SELECT `+Columns+` FROM users u WHERE u.id = $1 AND u.deleted_at IS NULL`, id).Scan(u.Targets()...)
 	return u, err == nil, noRows(err)
 }
 
 // ByEmail returns the live account with this address (in ParseEmail's form).
 func ByEmail(ctx context.Context, c db.Conn, email string) (u User, found bool, err error) {
-	err = c.QueryRowContext(ctx, `SELECT `+columns+` FROM users u WHERE u.email_key = $1 AND u.deleted_at IS NULL`, email).Scan(u.targets()...)
+	err = c.QueryRowContext(ctx, `SELECT `+Columns+` FROM users u WHERE u.email_key = $1 AND u.deleted_at IS NULL`, email).Scan(u.Targets()...)
 	return u, err == nil, noRows(err)
 }
 

@@ -25,7 +25,8 @@ type Service struct {
 	Sessions  *session.Service
 	Passwords *password.Service
 
-	Audiences       []string // what a login may ask for; empty means any
+	Service         string   // this service's own audience, which every token has
+	Audiences       []string // what else a login may ask for; empty means any
 	RequireVerified bool
 }
 
@@ -101,7 +102,7 @@ func (s *Service) refuse(ctx context.Context, actor uuid.UUID, code fault.Code) 
 // characters, or nothing.
 func (s *Service) audiences(asked string) ([]string, error) {
 	asked = strings.TrimSpace(asked)
-	if asked == "" {
+	if asked == "" || asked == s.Service {
 		return []string{}, nil
 	}
 	if len(asked) > 255 || strings.ContainsFunc(asked, func(r rune) bool { return r <= ' ' || r > '~' }) {

@@ -102,17 +102,18 @@ func missing(password string) string {
 }
 
 // Find returns the live account with this address and its password hash, empty
-// if it has none.
+// if it has none. One query, whether or not the account exists.
 func Find(ctx context.Context, c db.Conn, email string) (u user.User, hash string, found bool, err error) {
-	u, found, err = user.ByEmail(ctx, c, email)
-	if err != nil || !found {
-		return u, "", false, err
-	}
-	err = c.QueryRowContext(ctx, `SELECT hash FROM passwords WHERE user_id = $1`, u.ID).Scan(&hash)
+	err = c.QueryRowContext(ctx, `SELECT `+user.Columns+`, COALESCE(p.hash, '')
+		FROM users u LEFT JOIN passwords p ON p.user_id = u.id
+		WHERE u.email_key = $1 AND u.deleted_at IS NULL`, email).Scan(append(u.Targets(), &hash)...)
 	if errors.Is(err, sql.ErrNoRows) {
-		return u, "", true, nil
+		return u, "", false, nil
 	}
-	return u, hash, true, err
+	if err != nil {
+		return u, "", false, fmt.Errorf("password.Find: %w", err)
+	}
+	return u, hash, true, nil
 }
 
 // Save sets the password of an account.
