@@ -24,6 +24,7 @@ type cli struct {
 	Serve       serveCmd       `cmd:"" help:"Serve until stopped."`
 	Migrate     migrateCmd     `cmd:"" help:"Bring the database schema up to date, or tell what it lacks."`
 	Config      configCmd      `cmd:"" help:"Check or show the settings."`
+	Doctor      doctorCmd      `cmd:"" help:"Examine configuration, database, keys, Redis and mail, and say what to do."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running authd whether it is ready; for containers."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }

@@ -45,6 +45,7 @@ type Config struct {
 	Revocations     Revocations     `section:"REVOCATIONS" doc:"The feed of ended sessions, for other services."`
 	Introspection   Introspection   `section:"INTROSPECTION" doc:"Checking API keys for other services."`
 	Metrics         Metrics         `section:"METRICS" doc:"Prometheus metrics."`
+	Tracing         Tracing         `section:"TRACING" doc:"OpenTelemetry traces."`
 	Dev             Dev             `section:"DEV" doc:"Development only."`
 	AdminAPIKey     Secret          `env:"ADMIN_API_KEY" planned:"true" doc:"Bootstrap key for the admin API, sent as X-Admin-API-Key. Development only; refused elsewhere."`
 
@@ -60,9 +61,9 @@ type App struct {
 	Port               int      `env:"PORT" default:"8000" min:"0" max:"65535" doc:"The port to listen on. 0 takes any free port."`
 	LogLevel           string   `env:"LOG_LEVEL" default:"INFO" enum:"DEBUG,INFO,WARNING,ERROR,CRITICAL" doc:"The least severe log lines that are written."`
 	ExposeDocs         bool     `env:"EXPOSE_DOCS" default:"true" elsewhere:"false" doc:"Serve /docs and /openapi.json."`
-	AllowedHosts       []string `env:"ALLOWED_HOSTS" planned:"true" format:"host pattern" doc:"The values of the Host header that are answered; *.example.com allows every subdomain. Empty allows all. Required outside development."`
-	TrustedProxyCIDRs  []string `env:"TRUSTED_PROXY_CIDRS" planned:"true" format:"CIDR" doc:"The proxies whose X-Forwarded-For is believed."`
-	CORSAllowedOrigins []string `env:"CORS_ALLOWED_ORIGINS" planned:"true" format:"origin" doc:"The origins whose pages may call the API with a bearer token. Empty allows none."`
+	AllowedHosts       []string `env:"ALLOWED_HOSTS" format:"host pattern" doc:"The values of the Host header that are answered; *.example.com allows every subdomain. Empty allows all. Required outside development."`
+	TrustedProxyCIDRs  []string `env:"TRUSTED_PROXY_CIDRS" format:"CIDR" doc:"The proxies whose X-Forwarded-For is believed."`
+	CORSAllowedOrigins []string `env:"CORS_ALLOWED_ORIGINS" format:"origin" doc:"The origins whose pages may call the API with a bearer token. Empty allows none."`
 }
 
 // Database is the section DATABASE__.
@@ -158,9 +159,9 @@ type BrowserSessions struct {
 
 // RateLimit is the section RATE_LIMIT__.
 type RateLimit struct {
-	DefaultPerMinute int `env:"DEFAULT_REQUESTS_PER_MINUTE" planned:"true" default:"120" min:"1" doc:"Everything but the two below."`
-	LoginPerMinute   int `env:"LOGIN_REQUESTS_PER_MINUTE" planned:"true" default:"10" min:"1" doc:"POST /auth/login."`
-	TokenPerMinute   int `env:"TOKEN_REQUESTS_PER_MINUTE" planned:"true" default:"30" min:"1" doc:"POST /auth/token."`
+	DefaultPerMinute int `env:"DEFAULT_REQUESTS_PER_MINUTE" default:"120" min:"1" doc:"Everything but the two below."`
+	LoginPerMinute   int `env:"LOGIN_REQUESTS_PER_MINUTE" default:"10" min:"1" doc:"POST /auth/login."`
+	TokenPerMinute   int `env:"TOKEN_REQUESTS_PER_MINUTE" default:"30" min:"1" doc:"POST /auth/token."`
 }
 
 // Webhook is the section WEBHOOK__.
@@ -214,8 +215,14 @@ type Introspection struct {
 
 // Metrics is the section METRICS__.
 type Metrics struct {
-	Addr  string `env:"ADDR" planned:"true" format:"host:port" doc:"An address of its own for /metrics, such as 127.0.0.1:9090."`
-	Token Secret `env:"TOKEN" planned:"true" doc:"The bearer token that opens /metrics outside development. 32 characters or more."`
+	Addr  string `env:"ADDR" format:"host:port" doc:"An address of its own for /metrics, such as 127.0.0.1:9090."`
+	Token Secret `env:"TOKEN" doc:"The bearer token that opens /metrics outside development. 32 characters or more."`
+}
+
+// Tracing is the section TRACING__.
+type Tracing struct {
+	OTLPEndpoint  string `env:"OTLP_ENDPOINT" format:"URL" doc:"Where spans are sent, by OTLP over HTTP: such as http://localhost:4318. Empty records nothing."`
+	SamplePercent int    `env:"SAMPLE_PERCENT" default:"100" min:"0" max:"100" doc:"How many of the traces that start here are kept. A caller's own decision is followed."`
 }
 
 // Dev is the section DEV__.

@@ -12,7 +12,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite docs/reference/config.md and .env-sample")
 
-func TestEmittedFilesAreCurrent(t *testing.T) {
+func TestGeneratedFilesAreCurrent(t *testing.T) {
 	root := filepath.Join("..", "..")
 	for name, want := range map[string][]byte{
 		filepath.Join("docs", "reference", "config.md"): Reference(),

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,8 +49,8 @@ func loadSecrets(ctx context.Context, cfg *config.Config, d *db.DB, log *slog.Lo
 		if err != nil {
 			return secrets{}, fmt.Errorf("secrets for development: %w", err)
 		}
-		for name, value := range made {
-			configured[name] = config.Secret(value)
+		for _, name := range missing { // made may hold more: what is configured wins
+			configured[name] = config.Secret(made[name])
 		}
 		log.Warn("development secrets are in use; set your own before production", "kept_in", where)
 	}
@@ -65,6 +66,39 @@ func loadSecrets(ctx context.Context, cfg *config.Config, d *db.DB, log *slog.Lo
 		refresh:     ring("refresh-token", refreshKey, cfg.SessionSecurity.RefreshTokenHashKeyPrevious),
 		links:       ring("mail-links", refreshKey, cfg.SessionSecurity.RefreshTokenHashKeyPrevious),
 	}, nil
+}
+
+// existingSeal returns the ring that opens the signing keys, without making a
+// secret; nil if development has made none yet.
+func existingSeal(ctx context.Context, cfg *config.Config, d *db.DB) (*secret.Ring, error) {
+	current := cfg.SigningKeys.EncryptionKey.Reveal()
+	if current == "" && d.Engine() == db.SQLite {
+		values := map[string]string{}
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(d.Path()), "secrets.json"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err == nil {
+			err = json.Unmarshal(text, &values)
+		}
+		if err != nil {
+			return nil, err
+		}
+		current = values[encryptionKey]
+	} else if current == "" {
+		err := d.Read().QueryRowContext(ctx, `SELECT value FROM dev_secrets WHERE name = $1`, encryptionKey).Scan(&current)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, err
+		}
+	}
+	if current == "" {
+		return nil, nil
+	}
+	var old []string
+	for _, p := range cfg.SigningKeys.EncryptionKeyPrevious {
+		old = append(old, p.Reveal())
+	}
+	return secret.NewRing("signing-keys", current, old...), nil
 }
 
 // devSecrets returns the development secrets of these names, made once: in

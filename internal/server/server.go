@@ -75,9 +75,11 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, o Options) (
 	if s.db, err = OpenDB(ctx, cfg); err != nil {
 		return nil, err
 	}
-	if s.release, err = s.db.Own(); err != nil {
+	release, err := s.db.Own()
+	if err != nil {
 		return nil, err
 	}
+	s.release = release
 	if err := s.migrate(ctx, o.Migrate); err != nil {
 		return nil, err
 	}
@@ -157,10 +159,8 @@ func OpenDB(ctx context.Context, cfg *config.Config) (*db.DB, error) {
 
 // mail chooses the mail server, or the mailbox in development without one.
 func (s *Server) mail() (mail.Sender, *mail.Mailbox) {
-	if m := s.cfg.Email.SMTP(); m.Host != "" {
-		return &mail.SMTP{
-			Host: m.Host, Port: m.Port, Username: m.Username, Password: m.Password.Reveal(), TLS: m.TLS, From: s.cfg.Email.EmailFrom,
-		}, nil
+	if s.cfg.Email.SMTP().Host != "" {
+		return smtpOf(s.cfg), nil
 	}
 	mailbox := &mail.Mailbox{DB: s.db, Clock: s.clock, From: s.cfg.Email.EmailFrom}
 	return mailbox, mailbox
@@ -264,7 +264,8 @@ func (s *Server) migrate(ctx context.Context, asked bool) error {
 		if s.db.Engine() == db.Postgres && !asked {
 			return fmt.Errorf("the database lacks %d migrations: run `authd migrate up`, or start with `authd serve --migrate`", len(pending))
 		}
-		if err := Migrate(ctx, s.db); err != nil {
+		// Without the partitions: they are made below, and must not stop a start.
+		if err := s.db.Migrate(ctx, jobs.Migrate(s.db)); err != nil {
 			return err
 		}
 		s.log.Info("database migrated", "migrations", len(pending))

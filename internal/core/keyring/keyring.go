@@ -29,6 +29,7 @@ import (
 const (
 	reloadEvery    = 15 * time.Second
 	reloadCooldown = time.Second // between reloads for unknown key ids
+	reloadWithin   = 2 * time.Second
 )
 
 // Options choose the first key.
@@ -46,8 +47,9 @@ type Keyring struct {
 	log   *slog.Logger
 	now   atomic.Pointer[snapshot]
 
-	mu       sync.Mutex // one reload at a time
-	reloaded time.Time
+	mu     sync.Mutex // one reload at a time, so that an older state never replaces a newer one
+	asked  time.Time  // when an unknown key id last caused a reload
+	failed error      // of the last reload
 }
 
 type snapshot struct {
@@ -119,6 +121,15 @@ func (k *Keyring) makeFirst(ctx context.Context, o Options) error {
 
 // Reload reads the keys from SQL.
 func (k *Keyring) Reload(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.reload(ctx)
+}
+
+func (k *Keyring) reload(ctx context.Context) (err error) {
+	defer func() { k.failed = err }()
+	ctx, cancel := context.WithTimeout(ctx, reloadWithin)
+	defer cancel()
 	rows, err := list(ctx, k.db.Read())
 	if err != nil {
 		return err
@@ -171,26 +182,38 @@ func (k *Keyring) Run(ctx context.Context) {
 	}
 }
 
+// Examine opens the active key and counts the published ones; it changes
+// nothing.
+func Examine(ctx context.Context, d *db.DB, seal *secret.Ring) (published int, err error) {
+	k := &Keyring{db: d, seal: seal}
+	rows, err := list(ctx, d.Read())
+	if err != nil || len(rows) == 0 {
+		return 0, err
+	}
+	return len(rows), k.Reload(ctx)
+}
+
 // Active returns the key that signs.
 func (k *Keyring) Active() *Key { return k.now.Load().active }
 
 // Find returns a key that verifies. A key id that is not known reloads the
-// keys, at most once a second.
-func (k *Keyring) Find(ctx context.Context, kid string) (*Key, bool) {
-	if key, ok := k.now.Load().byKID[kid]; ok {
-		return key, true
+// keys, at most once a second; an error means that they could not be read, so
+// that nobody can tell whether the key is good.
+func (k *Keyring) Find(ctx context.Context, kid string) (key *Key, found bool, err error) {
+	if key, found = k.now.Load().byKID[kid]; found {
+		return key, true, nil
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if key, ok := k.now.Load().byKID[kid]; ok || time.Since(k.reloaded) < reloadCooldown {
-		return key, ok
+	if key, found = k.now.Load().byKID[kid]; !found && time.Since(k.asked) >= reloadCooldown {
+		k.asked = time.Now()
+		_ = k.reload(context.WithoutCancel(ctx)) // others wait for it, whoever asked; it keeps its error
+		key, found = k.now.Load().byKID[kid]
 	}
-	k.reloaded = time.Now()
-	if err := k.Reload(ctx); err != nil {
-		return nil, false
+	if !found {
+		return nil, false, k.failed
 	}
-	key, ok := k.now.Load().byKID[kid]
-	return key, ok
+	return key, true, nil
 }
 
 // JWKS returns the published key set and its entity tag.

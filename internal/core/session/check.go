@@ -49,8 +49,10 @@ func (s *Service) Check(ctx context.Context, access string) (id Identity, err er
 	case s.feed.Revoked(revocation.Key, claims.KeyID):
 		return id, invalid
 	case s.feed.Revoked(revocation.Session, claims.SessionID):
+		s.Metrics.Check("revocations")
 		return id, fault.New(fault.SessionExpired)
 	case s.feed.Epoch(revocation.User, claims.Subject) > claims.Epoch:
+		s.Metrics.Check("revocations")
 		return id, fault.New(fault.TokenExpired)
 	}
 	state, err := s.state(ctx, id.Session, claims.Epoch)
@@ -74,9 +76,11 @@ func (s *Service) state(ctx context.Context, id uuid.UUID, epoch int64) (live, e
 	now := s.clock.Now()
 	if fresh {
 		if state, ok := s.cache.GetIfPresent(id); ok && state.expires.After(now) && state.epoch >= epoch {
+			s.Metrics.Check("cache")
 			return state, nil
 		}
 	}
+	s.Metrics.Check("sql")
 	position := s.feed.Position()
 	sess, u, found, err := load(ctx, s.db.Read(), id)
 	if err != nil {

@@ -49,7 +49,7 @@ func decodeRefresh(ring *secret.Ring, s string) (refreshToken, bool) {
 		return t, false
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || b[0] != refreshVersion {
+	if err != nil || len(b) != refreshLength || b[0] != refreshVersion { // base64 skips line breaks
 		return t, false
 	}
 	body, mac := b[:refreshBody], b[refreshBody:]
@@ -81,6 +81,8 @@ const (
 	retry                 // its answer was lost: a new branch, the old one dies
 	theft                 // two holders: end the session
 )
+
+func (v verdict) String() string { return [...]string{"rotate", "echo", "retry", "theft"}[v] }
 
 // decide is the whole refresh state machine. It returns the verdict and the
 // state after it; echo and theft leave the state as it is.

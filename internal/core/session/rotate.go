@@ -17,6 +17,11 @@ import (
 // retryRule bounds how often a session may say that it lost an answer.
 var retryRule = limit.Rule{Name: "refresh-retry", Burst: 10, Per: time.Hour}
 
+// refreshRule bounds how often a session refreshes at all.
+func (s *Service) refreshRule() limit.Rule {
+	return limit.Rule{Name: "refresh-session", Burst: s.settings.RefreshPerMinute, Per: time.Minute}
+}
+
 // rotateTries bounds how often a request that lost a race looks again. Each
 // loss means that another request won, so more than a few is an attack.
 const rotateTries = 8
@@ -27,7 +32,14 @@ func (s *Service) Rotate(ctx context.Context, presented string) (pair Pair, err 
 	defer fault.Wrap(&err, "session.Rotate")
 	t, ok := decodeRefresh(s.refresh, presented)
 	if !ok {
+		s.Metrics.Refresh("refused")
 		return Pair{}, fault.New(fault.SessionExpired)
+	}
+	if s.settings.RefreshPerMinute > 0 {
+		if d := s.limiter.Allow(ctx, s.refreshRule(), t.session.String()); !d.Allowed {
+			s.Metrics.Refresh("limited")
+			return Pair{}, fault.Retry(fault.RateLimited, d.RetryAfter)
+		}
 	}
 	var access string
 	var signedFor int64 = -1
@@ -46,6 +58,7 @@ func (s *Service) Rotate(ctx context.Context, presented string) (pair Pair, err 
 			return Pair{}, s.endStolen(ctx, sess, t)
 		case retry:
 			if d := s.limiter.Allow(ctx, retryRule, sess.ID.String()); !d.Allowed {
+				s.Metrics.Refresh("limited")
 				return Pair{}, fault.Retry(fault.RateLimited, d.RetryAfter)
 			}
 		}
@@ -56,6 +69,7 @@ func (s *Service) Rotate(ctx context.Context, presented string) (pair Pair, err 
 			signedFor = u.Epoch
 		}
 		if what == echo {
+			s.Metrics.Refresh(what.String())
 			return s.pair(sess, access), nil
 		}
 		moved, err := s.move(ctx, sess, u, what, next, now)
@@ -64,6 +78,7 @@ func (s *Service) Rotate(ctx context.Context, presented string) (pair Pair, err 
 		}
 		if moved {
 			sess.rotation = next
+			s.Metrics.Refresh(what.String())
 			return s.pair(sess, access), nil
 		}
 	}
@@ -99,6 +114,7 @@ func (s *Service) refuse(ctx context.Context, t refreshToken, found bool, sess S
 	if err := s.db.Write(ctx, func(tx *db.Tx) error { return audit.Record(ctx, tx, now, event) }); err != nil {
 		return err
 	}
+	s.Metrics.Refresh("refused")
 	return fault.New(fault.SessionExpired)
 }
 
@@ -122,6 +138,7 @@ func (s *Service) endStolen(ctx context.Context, sess Session, t refreshToken) e
 	if err != nil {
 		return err
 	}
+	s.Metrics.Refresh(theft.String())
 	s.log.WarnContext(ctx, "a used refresh token came back; the session was ended", "session", sess.ID, "user", sess.UserID)
 	return fault.New(fault.SessionExpired)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/authsdk/authsdk/internal/core/user"
 	"github.com/authsdk/authsdk/internal/foundation/clock"
 	"github.com/authsdk/authsdk/internal/foundation/db"
+	"github.com/authsdk/authsdk/internal/foundation/metric"
 	"github.com/authsdk/authsdk/internal/foundation/secret"
 	"github.com/authsdk/authsdk/internal/platform/audit"
 	"github.com/authsdk/authsdk/internal/platform/limit"
@@ -35,10 +36,14 @@ type Settings struct {
 	RefreshTTL  time.Duration // a session unused for this long has ended
 	AbsoluteTTL time.Duration // however used, it ends after this; 0 means never
 	ReuseGrace  time.Duration // in which a used refresh token echoes
+
+	RefreshPerMinute int // refreshes of one session; 0 sets no limit
 }
 
 // Service is what the rest of the program calls.
 type Service struct {
+	Metrics *metric.Metrics // may be nil
+
 	db       *db.DB
 	clock    *clock.Clock
 	log      *slog.Logger

@@ -88,7 +88,7 @@ func (i *Issuer) Access(c Claims) (string, error) {
 	c.ExpiresAt = now.Add(i.Lifetime).Unix()
 	c.Type = TypeAccess
 	c.ClientID = i.Service
-	c.Audience = append(Audience{i.Service}, slices.DeleteFunc(slices.Clone(c.Audience), func(a string) bool { return a == i.Service })...)
+	c.Audience = compose(i.Service, c.Audience)
 	if c.Scopes == nil {
 		c.Scopes = []string{}
 	}
@@ -110,6 +110,17 @@ func (i *Issuer) Access(c Claims) (string, error) {
 	return signed.CompactSerialize()
 }
 
+// compose puts our own audience ahead of those asked for, each once.
+func compose(own string, asked Audience) Audience {
+	all := Audience{own}
+	for _, a := range asked {
+		if a != "" && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
 var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA}
 
 // Verify checks signature, time, type and that the token is for this service.
@@ -125,8 +136,11 @@ func (i *Issuer) Verify(ctx context.Context, raw string) (*Claims, error) {
 		return nil, invalid.Because(err)
 	}
 	header := signed.Signatures[0].Header
-	key, ok := i.Keys.Find(ctx, header.KeyID)
-	if !ok || header.Algorithm != key.Algorithm {
+	key, found, err := i.Keys.Find(ctx, header.KeyID)
+	if err != nil {
+		return nil, fmt.Errorf("token: %w", err)
+	}
+	if !found || header.Algorithm != key.Algorithm {
 		return nil, invalid
 	}
 	payload, err := signed.Verify(key.Public)

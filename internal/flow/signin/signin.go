@@ -4,8 +4,10 @@ package signin
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -14,8 +16,10 @@ import (
 	"github.com/authsdk/authsdk/internal/foundation/clock"
 	"github.com/authsdk/authsdk/internal/foundation/db"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
+	"github.com/authsdk/authsdk/internal/foundation/metric"
 	"github.com/authsdk/authsdk/internal/method/password"
 	"github.com/authsdk/authsdk/internal/platform/audit"
+	"github.com/authsdk/authsdk/internal/platform/limit"
 )
 
 // Service signs people in.
@@ -24,10 +28,13 @@ type Service struct {
 	Clock     *clock.Clock
 	Sessions  *session.Service
 	Passwords *password.Service
+	Limiter   *limit.Limiter
+	Metrics   *metric.Metrics // may be nil
 
 	Service         string   // this service's own audience, which every token has
 	Audiences       []string // what else a login may ask for; empty means any
 	RequireVerified bool
+	PerMinute       int // tries at one account from one network; 0 sets no limit
 }
 
 // Login checks a password and begins a session. The answer and the work are the
@@ -41,6 +48,9 @@ func (s *Service) Login(ctx context.Context, email, pass, audience string) (pair
 	}
 	audiences, err := s.audiences(audience)
 	if err != nil {
+		return pair, err
+	}
+	if err := s.limit(ctx, email); err != nil {
 		return pair, err
 	}
 	u, hash, found, err := password.Find(ctx, s.DB.Read(), email)
@@ -83,7 +93,39 @@ func (s *Service) Login(ctx context.Context, email, pass, audience string) (pair
 			audit.Event{Type: audit.SessionCreated, Actor: u.ID, TargetType: "session", Target: started.ID, Metadata: provider},
 			audit.Event{Type: audit.TokenIssued, Actor: u.ID, Metadata: map[string]any{"provider": password.Provider, "token_kind": "login"}})
 	})
+	if err == nil {
+		s.Metrics.Login(password.Provider, "success")
+	}
 	return pair, err
+}
+
+// limit bounds the tries at one account from one network, whether or not the
+// account exists. A stranger elsewhere does not use up its owner's budget.
+func (s *Service) limit(ctx context.Context, email string) error {
+	if s.PerMinute == 0 {
+		return nil
+	}
+	rule := limit.Rule{Name: "login-account", Burst: s.PerMinute, Per: time.Minute}
+	d := s.Limiter.Allow(ctx, rule, email+" "+network(audit.OriginOf(ctx).IP))
+	if !d.Allowed {
+		s.Metrics.Login(password.Provider, fault.RateLimited.Slug)
+		return fault.Retry(fault.RateLimited, d.RetryAfter)
+	}
+	return nil
+}
+
+// network is the IPv4 /24 or IPv6 /48 that an address is in.
+func network(ip string) string {
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ""
+	}
+	bits := 24
+	if a.Is6() {
+		bits = 48
+	}
+	prefix, _ := a.Prefix(bits) // bits fit the kind of address
+	return prefix.String()
 }
 
 func (s *Service) refuse(ctx context.Context, actor uuid.UUID, code fault.Code) error {
@@ -95,6 +137,7 @@ func (s *Service) refuse(ctx context.Context, actor uuid.UUID, code fault.Code) 
 	if err != nil {
 		return err
 	}
+	s.Metrics.Login(password.Provider, code.Slug)
 	return fault.New(code)
 }
 

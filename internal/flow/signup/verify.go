@@ -30,10 +30,10 @@ const purposeVerify = "verify_email"
 // invalid_verify_token, whatever is wrong with it.
 func (s *Service) VerifyEmail(ctx context.Context, token string) (err error) {
 	defer fault.Wrap(&err, "signup.VerifyEmail")
-	verified := audit.Event{Type: audit.EmailVerified, Metadata: map[string]any{"operation": "verify"}}
 	spent := false
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock.Now()
+		verified := audit.Event{Type: audit.EmailVerified, Metadata: map[string]any{"operation": "verify"}}
 		id, ok, err := spendToken(ctx, tx, now, secret.Hash(strings.TrimSpace(token)))
 		if err != nil {
 			return err

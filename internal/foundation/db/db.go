@@ -85,6 +85,7 @@ func openSQLite(path string) (*DB, error) {
 		q := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}}
 		q.Set("_txlock", "immediate")
 		q.Set("_time_format", "sqlite")
+		q.Set("_timezone", "UTC") // text sorts as time only in one zone
 		q.Set("_texttotime", "1")
 		q["_pragma"] = append(q["_pragma"], more...)
 		d, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
@@ -170,6 +171,16 @@ func (d *DB) Path() string { return d.path }
 func (d *DB) Ping(ctx context.Context) error {
 	var one int
 	return d.reader.QueryRowContext(ctx, `SELECT 1`).Scan(&one)
+}
+
+// Busy is how many connections are in use and how many there may be.
+func (d *DB) Busy() (inUse, most int) {
+	if d.pool != nil {
+		s := d.pool.Stat()
+		return int(s.AcquiredConns()), int(s.MaxConns())
+	}
+	r, w := d.reader.Stats(), d.writer.Stats()
+	return r.InUse + w.InUse, r.MaxOpenConnections + w.MaxOpenConnections
 }
 
 // Close closes every connection.

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
+	"github.com/jackc/pgx/v5"
 	"github.com/pressly/goose/v3"
 )
 
@@ -54,15 +55,15 @@ func (d *DB) Own() (release func(), err error) {
 // On SQLite the caller holds Own.
 func (d *DB) Migrate(ctx context.Context, more ...func(context.Context) error) error {
 	if d.engine == Postgres {
-		conn, err := d.pool.Acquire(ctx)
+		// Not one of the pool's, which may have no second for the work itself.
+		conn, err := pgx.ConnectConfig(ctx, d.pool.Config().ConnConfig)
 		if err != nil {
 			return fmt.Errorf("migrate: %w", err)
 		}
-		defer conn.Release()
+		defer conn.Close(context.WithoutCancel(ctx)) // gives the lock back
 		if _, err := conn.Exec(ctx, `SELECT pg_advisory_lock($1)`, int64(migrateLock)); err != nil {
 			return fmt.Errorf("migrate: lock: %w", err)
 		}
-		defer conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, int64(migrateLock))
 	}
 	dir, err := fs.Sub(migrations, "migrations/"+string(d.engine))
 	if err != nil {

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/authsdk/authsdk/internal/foundation/trace"
 )
 
 // Tx is a transaction. A function that takes one is part of its caller's act.
@@ -35,9 +38,11 @@ const writeTries = 5
 // Write runs fn in a transaction and commits it. fn may run more than once
 // (PostgreSQL serialization failures and deadlocks are retried), so it changes
 // nothing but the database; it must not hash, mail or call out.
-func (d *DB) Write(ctx context.Context, fn func(tx *Tx) error) error {
+func (d *DB) Write(ctx context.Context, fn func(tx *Tx) error) (err error) {
+	ctx, span := trace.Start(ctx, "db.Write")
+	defer func() { span.End(err) }()
 	for try := 1; ; try++ {
-		err := d.writeOnce(ctx, fn)
+		err = d.writeOnce(ctx, fn)
 		if err == nil || try == writeTries || !isRetryable(err) {
 			return err
 		}
@@ -83,7 +88,10 @@ func isRetryable(err error) bool {
 // right now (unreachable, restarting, full, read-only, too busy), so that the
 // same request may succeed later.
 func IsUnavailable(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrConnDone) {
+	if err == nil {
+		return false
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, driver.ErrBadConn) {
 		return true
 	}
 	var pg *pgconn.PgError

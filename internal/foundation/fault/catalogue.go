@@ -43,5 +43,6 @@ var (
 	EmailNotVerified   = code("email_not_verified", http.StatusBadRequest, "Email is not verified.")
 	AlreadyVerified    = code("already_verified", http.StatusBadRequest, "Email is already verified.")
 	InvalidVerifyToken = code("invalid_verify_token", http.StatusBadRequest, "Invalid verification token.")
+	InvalidHost        = code("invalid_host", http.StatusBadRequest, "This host is not served here.")
 	AudienceNotAllowed = code("audience_not_allowed", http.StatusForbidden, "This audience is not allowed.")
 )

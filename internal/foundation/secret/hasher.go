@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"github.com/authsdk/authsdk/internal/foundation/fault"
+	"github.com/authsdk/authsdk/internal/foundation/metric"
 )
 
 // Cost is what one Argon2id hash costs (RFC 9106; OWASP: 19456 KiB, 2, 1).
@@ -28,6 +29,8 @@ const queueFor = 32
 // milliseconds and tens of MiB, so no more run at once than there are workers,
 // and when too many wait the rest are refused at once with service_unavailable.
 type Hasher struct {
+	Metrics *metric.Metrics // may be nil
+
 	cost    Cost
 	running chan struct{} // one place per worker
 	waiting chan struct{} // one place per caller inside, running or not
@@ -79,6 +82,9 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (bool, error
 	return same && there, nil
 }
 
+// Waiting is how many hashes wait for a worker or run.
+func (h *Hasher) Waiting() int { return len(h.waiting) }
+
 // Outdated reports whether the hash was made at another cost than today's.
 func (h *Hasher) Outdated(hash string) bool {
 	cost, _, _, err := decode(hash)
@@ -89,10 +95,12 @@ func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case h.waiting <- struct{}{}:
 	default:
+		h.Metrics.Hash("shed")
 		return nil, fault.Retry(fault.ServiceUnavailable, 2*time.Second)
 	}
 	select {
 	case h.running <- struct{}{}:
+		h.Metrics.Hash("done")
 		return func() { <-h.running; <-h.waiting }, nil
 	case <-ctx.Done():
 		<-h.waiting

@@ -23,6 +23,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/authsdk/authsdk/internal/foundation/db"
+	"github.com/authsdk/authsdk/internal/foundation/metric"
 )
 
 // Job is one piece of work.
@@ -57,6 +58,8 @@ const (
 
 // Queue enqueues jobs and, once started, works them.
 type Queue struct {
+	Metrics *metric.Metrics // may be nil
+
 	db       *db.DB
 	log      *slog.Logger
 	wake     *listener              // SQLite only
@@ -91,7 +94,7 @@ func (q *Queue) Handle(handlers map[string]Handler) { q.handlers = handlers }
 func (q *Queue) config() *river.Config {
 	workers := river.NewWorkers()
 	for kind, handle := range q.handlers {
-		river.AddWorkerArgs(workers, args{kind: kind}, &worker{kind: kind, handle: handle})
+		river.AddWorkerArgs(workers, args{kind: kind}, &worker{kind: kind, handle: handle, metrics: q.Metrics})
 	}
 	cfg := &river.Config{
 		CompletedJobRetentionPeriod: time.Hour, // finished jobs hold addresses
@@ -173,6 +176,13 @@ func (q *Queue) Enqueue(ctx context.Context, tx *db.Tx, kind string, jobArgs any
 	return nil
 }
 
+// Waiting is how many jobs wait to run, now or later.
+func (q *Queue) Waiting(ctx context.Context) (n int, err error) {
+	err = q.db.Read().QueryRowContext(ctx,
+		`SELECT COUNT(*) FROM river_job WHERE state IN ('available', 'scheduled', 'retryable')`).Scan(&n)
+	return n, err
+}
+
 // args is the one River argument type; its kind decides the handler.
 type args struct {
 	ID   uuid.UUID       `json:"id"`
@@ -185,14 +195,18 @@ func (a args) Kind() string { return a.kind }
 
 type worker struct {
 	river.WorkerDefaults[args]
-	kind   string
-	handle Handler
+	kind    string
+	handle  Handler
+	metrics *metric.Metrics
 }
 
 func (w *worker) Work(ctx context.Context, job *river.Job[args]) error {
-	return w.handle(ctx, Job{
+	start := time.Now()
+	err := w.handle(ctx, Job{
 		ID: job.Args.ID, Kind: w.kind, EnqueuedAt: job.Args.At.Truncate(time.Microsecond), Attempt: job.Attempt, args: job.Args.Args,
 	})
+	w.metrics.Job(w.kind, err, job.Attempt >= job.MaxAttempts, time.Since(start))
+	return err
 }
 
 type retryPolicy struct{}

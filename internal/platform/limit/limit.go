@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/authsdk/authsdk/internal/foundation/clock"
+	"github.com/authsdk/authsdk/internal/foundation/metric"
 )
 
 // Rule allows Burst events per Per: Burst of them at once, then one more each
@@ -48,6 +49,8 @@ type Check struct {
 
 // Limiter counts. Make one with Open.
 type Limiter struct {
+	Metrics *metric.Metrics // may be nil
+
 	clock  *clock.Clock
 	memory *memory
 	redis  *remote // nil when everything is counted in this process
@@ -84,10 +87,13 @@ func (l *Limiter) Allow(ctx context.Context, rule Rule, key string) Decision {
 	id := identify(rule.Name, key)
 	if l.redis != nil {
 		if d, ok := l.redis.take(ctx, id, p); ok {
+			l.Metrics.Limit(rule.Name, d.Allowed, "redis")
 			return d
 		}
 	}
-	return l.memory.take(id, p, l.clock.Now().UnixMicro())
+	d := l.memory.take(id, p, l.clock.Now().UnixMicro())
+	l.Metrics.Limit(rule.Name, d.Allowed, "memory")
+	return d
 }
 
 // AllowAll applies the checks in order and stops at the first that denies; the

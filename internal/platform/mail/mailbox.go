@@ -88,7 +88,13 @@ func (m Stored) Codes() []string {
 
 // found makes an empty list rather than none, and drops repeats.
 func found(list []string) []string {
-	return slices.Compact(append([]string{}, list...))
+	once := []string{}
+	for _, s := range list {
+		if !slices.Contains(once, s) {
+			once = append(once, s)
+		}
+	}
+	return once
 }
 
 // Tokens returns the token parameter of each link that has one.

@@ -2,7 +2,9 @@ package mail
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -38,28 +40,63 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 	message.SetBodyString(gomail.TypeTextPlain, m.Text)
 	message.AddAlternativeString(gomail.TypeTextHTML, m.HTML)
 
-	client, err := gomail.NewClient(s.Host, s.options()...)
-	if err != nil {
-		return fmt.Errorf("smtp: %w", err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, smtpTimeout)
 	defer cancel()
-	if err := client.DialAndSendWithContext(ctx, message); err != nil {
+	client, err := s.client(ctx)
+	if err != nil {
+		return err
+	}
+	err = client.DialAndSendWithContext(ctx, message)
+	if err != nil && !message.IsDelivered() { // else the server only hung up without a goodbye
 		return fmt.Errorf("smtp: %w", err)
 	}
 	return nil
 }
 
+// Greet connects, secures the connection and logs in, and sends nothing.
+func (s *SMTP) Greet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, smtpTimeout)
+	defer cancel()
+	client, err := s.client(ctx)
+	if err != nil {
+		return err
+	}
+	if err := client.DialWithContext(ctx); err != nil {
+		return fmt.Errorf("smtp: %w", err)
+	}
+	return client.Close()
+}
+
+// client makes a client whose connection ends with ctx at the latest: go-mail
+// watches ctx only while it dials, and leaves a connection open that it could
+// not secure.
+func (s *SMTP) client(ctx context.Context) (*gomail.Client, error) {
+	dial := (&net.Dialer{}).DialContext
+	if s.TLS == "tls" {
+		dial = (&tls.Dialer{Config: &tls.Config{ServerName: s.Host, MinVersion: tls.VersionTLS12}}).DialContext
+	}
+	tied := func(dialCtx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(dialCtx, network, address)
+		if err == nil {
+			context.AfterFunc(ctx, func() { conn.Close() })
+		}
+		return conn, err
+	}
+	client, err := gomail.NewClient(s.Host, append(s.options(), gomail.WithDialContextFunc(tied))...)
+	if err != nil {
+		return nil, fmt.Errorf("smtp: %w", err)
+	}
+	return client, nil
+}
+
 func (s *SMTP) options() []gomail.Option {
 	o := []gomail.Option{gomail.WithPort(s.Port), gomail.WithTimeout(smtpTimeout)}
 	switch {
-	case s.TLS == "tls":
-		o = append(o, gomail.WithSSL())
 	case s.TLS == "starttls":
 		o = append(o, gomail.WithTLSPolicy(gomail.TLSMandatory))
 	case s.TLS == "none":
 		o = append(o, gomail.WithTLSPolicy(gomail.NoTLS))
-	default:
+	default: // tls too: client has dialled it, and the server offers no more
 		o = append(o, gomail.WithTLSPolicy(gomail.TLSOpportunistic))
 	}
 	if s.Username != "" {

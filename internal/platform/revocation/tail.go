@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 const (
 	pollEvery  = 250 * time.Millisecond
 	freshFor   = time.Second
+	rereadFor  = 10 * time.Second
 	sweepEvery = time.Minute
 )
 
@@ -31,7 +33,7 @@ type Feed struct {
 
 	// Only the tail's goroutine uses these.
 	seq  int64  // SQLite: last rowid seen
-	xmin string // PostgreSQL: every transaction below it has been seen
+	xmin uint64 // PostgreSQL: every transaction below it has been seen
 	down bool
 }
 
@@ -48,14 +50,16 @@ type state struct {
 // NewFeed reads the whole table once, so that a process never answers from an
 // empty set.
 func NewFeed(ctx context.Context, d *db.DB, c *clock.Clock, log *slog.Logger) (*Feed, error) {
-	f := &Feed{db: d, clock: c, log: log, wake: make(chan struct{}, 1), entries: map[subject]state{}, xmin: "0"}
+	f := &Feed{db: d, clock: c, log: log, wake: make(chan struct{}, 1), entries: map[subject]state{}}
 	return f, f.Read(ctx)
 }
 
 // Run tails the table until ctx ends.
 func (f *Feed) Run(ctx context.Context) {
+	var listening sync.WaitGroup
+	defer listening.Wait()
 	if f.db.Engine() == db.Postgres {
-		go f.listen(ctx)
+		listening.Go(func() { f.listen(ctx) })
 	}
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
@@ -77,7 +81,11 @@ func (f *Feed) Run(ctx context.Context) {
 
 // tryRead reads and logs an outage once when it begins and once when it ends.
 func (f *Feed) tryRead(ctx context.Context) {
-	bounded, cancel := context.WithTimeout(ctx, freshFor)
+	wait := freshFor
+	if f.down { // then everything is read once more, which may be much
+		wait = rereadFor
+	}
+	bounded, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	err := f.Read(bounded)
 	switch {
@@ -104,9 +112,12 @@ func (f *Feed) Read(ctx context.Context) error {
 	return nil
 }
 
-func (f *Feed) readNew(ctx context.Context) ([]Entry, error) {
+func (f *Feed) readNew(ctx context.Context) (list []Entry, err error) {
 	if f.db.Engine() == db.Postgres {
-		return f.readPostgres(ctx)
+		if list, err = f.readPostgres(ctx); err != nil {
+			f.xmin = 0 // the server may come back as another one: promoted, or restored
+		}
+		return list, err
 	}
 	rows, err := f.db.Read().QueryContext(ctx, `SELECT seq, kind, subject, epoch, expires_at FROM revocations WHERE seq > $1 ORDER BY seq`, f.seq)
 	if err != nil {
@@ -114,7 +125,6 @@ func (f *Feed) readNew(ctx context.Context) ([]Entry, error) {
 	}
 	defer rows.Close()
 	seq := f.seq
-	var list []Entry
 	for rows.Next() {
 		var e Entry
 		if err := rows.Scan(&seq, &e.Kind, &e.Subject, &e.Epoch, &e.Expires); err != nil {
@@ -132,12 +142,13 @@ func (f *Feed) readNew(ctx context.Context) ([]Entry, error) {
 // readPostgres reads by transaction id, because sequence order is not commit
 // order: a row with a lower seq may become visible later. Every transaction
 // below the snapshot's xmin has ended, so all their rows have been seen; rows
-// above it are read again next time, which is harmless.
+// above it are read again next time, which is harmless. An xmin that went back
+// is another server's: everything is read once more.
 func (f *Feed) readPostgres(ctx context.Context) ([]Entry, error) {
 	rows, err := f.db.Read().QueryContext(ctx, `
 		SELECT s.xmin, r.kind, r.subject, r.epoch, r.expires_at
 		FROM (SELECT CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS xmin) s
-		LEFT JOIN revocations r ON r.xid >= CAST(CAST($1 AS TEXT) AS xid8)`, f.xmin)
+		LEFT JOIN revocations r ON r.xid >= CAST(CAST($1 AS TEXT) AS xid8)`, strconv.FormatUint(f.xmin, 10))
 	if err != nil {
 		return nil, err
 	}
@@ -158,6 +169,10 @@ func (f *Feed) readPostgres(ctx context.Context) ([]Entry, error) {
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
+	if xmin < f.xmin {
+		f.xmin = 0
+		return f.readPostgres(ctx)
+	}
 	f.xmin = xmin
 	return list, nil
 }
@@ -174,6 +189,9 @@ func (f *Feed) apply(entries []Entry) {
 		old, ok := f.entries[key]
 		if !e.Expires.After(now) || ok && old.epoch >= e.Epoch && !e.Expires.After(old.expires) {
 			continue // spent, or known already
+		}
+		if old.expires.After(e.Expires) {
+			e.Expires = old.expires
 		}
 		f.entries[key] = state{max(old.epoch, e.Epoch), e.Expires}
 		f.position++

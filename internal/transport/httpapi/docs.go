@@ -15,21 +15,16 @@ const docsPolicy = "default-src 'none'; img-src 'self' data:; style-src 'self' '
 	"connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 
 // mountDocs serves the API description and a viewer of it.
-func (a *API) mountDocs(mux *web.Mux, api huma.API) {
-	mux.Handle("GET /openapi.json", web.Handle(a.Log, func(w http.ResponseWriter, r *http.Request) error {
-		web.WriteJSON(w, http.StatusOK, api.OpenAPI())
+func (a *API) mountDocs(mux *web.Mux, description *huma.OpenAPI) {
+	handle := func(pattern string, h web.Handler) { mux.Handle(pattern, web.Handle(a.Log, h)) }
+	handle("GET /openapi.json", func(w http.ResponseWriter, r *http.Request) error {
+		web.WriteJSON(w, http.StatusOK, description)
 		return nil
-	}))
-	mux.Handle("GET /docs", web.Handle(a.Log, func(w http.ResponseWriter, r *http.Request) error {
+	})
+	handle("GET /docs", func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Content-Security-Policy", docsPolicy)
 		http.ServeFileFS(w, r, ui.Files, "static/docs.html")
 		return nil
-	}))
-	static := http.StripPrefix("/docs/", http.FileServerFS(ui.Static("swagger-ui")))
-	mux.Handle("GET /docs/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", docsPolicy)
-		w.Header().Set("Cache-Control", "public, max-age=3600")
-		w.Header().Del("Pragma")
-		static.ServeHTTP(w, r)
-	}))
+	})
+	handle("GET /docs/{file}", web.Files(ui.Static("swagger-ui")))
 }

@@ -2,13 +2,19 @@
 //
 // A Route says all there is to say of an endpoint: pattern, who may call it,
 // which faults it answers. The same table serves, documents and tests the API.
+//
+//	routes.go    the table
+//	endpoint.go  what a route is made of
+//	decode.go    a request becomes an input, checked by huma
+//	refusal.go   what huma finds wrong, in our words
+//	openapi.go   the description
 package httpapi
 
 import (
 	"context"
 	"net/http"
 	"reflect"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -24,7 +30,13 @@ type Auth int
 const (
 	Public  Auth = iota // anybody; the credential, if any, is in the body
 	Session             // a user with a live session: Authorization: Bearer
+	Local               // in development, this machine only
 )
+
+// String says it in words.
+func (a Auth) String() string {
+	return [...]string{"anybody", "a signed-in user", "this machine, in development"}[a]
+}
 
 // Route is one endpoint.
 type Route struct {
@@ -32,12 +44,14 @@ type Route struct {
 	Summary string
 	Tag     string
 	Auth    Auth
-	Faults  []fault.Code // beyond those any route may answer
+	Faults  []fault.Code // beyond those that Codes adds
 	Status  int          // of success
+	Quiet   bool         // machines ask all the time: successes are logged at DEBUG
 
-	handler  web.Handler                                   // a plain handler, or
-	register func(a *API, api huma.API, op huma.Operation) // one that huma decodes for
-	document func(op *huma.Operation, api huma.API)        // what a plain handler takes and gives
+	input    reflect.Type // a struct of parameters, or one with a Body; nil if it takes none
+	optional bool         // the body may be absent or null
+	form     web.Handler  // takes form bodies, if they are not refused
+	bind     func(a *API, api huma.API, r Route) web.Handler
 }
 
 func (r Route) method() string { method, _, _ := strings.Cut(r.Pattern, " "); return method }
@@ -46,62 +60,108 @@ func (r Route) path() string   { _, path, _ := strings.Cut(r.Pattern, " "); retu
 func (r Route) tag(name string) Route    { r.Tag = name; return r }
 func (r Route) auth(a Auth) Route        { r.Auth = a; return r }
 func (r Route) success(status int) Route { r.Status = status; return r }
+func (r Route) quiet() Route             { r.Quiet = true; return r }
+
+// optionalBody lets the body be absent or null: the input is then its zero
+// value.
+func (r Route) optionalBody() Route { r.optional = true; return r }
+
+// formTo gives form bodies to h. Bodies of any other content type are JSON.
+func (r Route) formTo(h web.Handler) Route { r.form = h; return r }
+
+// hasBody reports whether the route takes a JSON body.
+func (r Route) hasBody() bool {
+	if r.input == nil {
+		return false
+	}
+	_, ok := r.input.FieldByName("Body")
+	return ok
+}
+
+// Codes is every fault that the route may answer: its own and those that follow
+// from what it takes and who may call it.
+func (r Route) Codes() []fault.Code {
+	codes := slices.Clone(r.Faults)
+	switch {
+	case r.hasBody():
+		codes = append(codes, fault.MalformedRequest, fault.RequestTooLarge, fault.UnsupportedMediaType, fault.ValidationError)
+	case r.input != nil:
+		codes = append(codes, fault.ValidationError)
+	}
+	switch r.Auth {
+	case Session:
+		codes = append(codes, fault.InvalidToken, fault.TokenExpired, fault.SessionExpired)
+	case Local:
+		codes = append(codes, fault.NotFound)
+	}
+	codes = append(codes, fault.InternalServerError, fault.ServiceUnavailable)
+	seen := map[string]bool{}
+	return slices.DeleteFunc(codes, func(c fault.Code) bool {
+		again := seen[c.Slug]
+		seen[c.Slug] = true
+		return again
+	})
+}
+
+type answer[O any] struct{ Body O }
 
 // endpoint is a route that takes a JSON body I and answers a JSON body O.
 func endpoint[I, O any](pattern, summary string, act func(context.Context, I) (O, error), faults ...fault.Code) Route {
 	type input struct{ Body I }
-	return decoded(pattern, summary, func(ctx context.Context, in *input) (O, error) { return act(ctx, in.Body) }, faults)
+	return decoded(pattern, summary, http.StatusOK, faults, func(ctx context.Context, in *input) (*answer[O], error) {
+		out, err := act(ctx, in.Body)
+		return &answer[O]{out}, err
+	})
 }
 
-// query is a route that takes its input I from the query string.
+// command is a route that takes a JSON body I and answers 204.
+func command[I any](pattern, summary string, act func(context.Context, I) error, faults ...fault.Code) Route {
+	type input struct{ Body I }
+	return decoded(pattern, summary, http.StatusNoContent, faults, func(ctx context.Context, in *input) (*struct{}, error) {
+		return &struct{}{}, act(ctx, in.Body)
+	})
+}
+
+// query is a route that takes its input I from path, query and headers, not
+// from a body, and answers a JSON body O.
 func query[I, O any](pattern, summary string, act func(context.Context, I) (O, error), faults ...fault.Code) Route {
-	return decoded(pattern, summary, func(ctx context.Context, in *I) (O, error) { return act(ctx, *in) }, faults)
+	return decoded(pattern, summary, http.StatusOK, faults, func(ctx context.Context, in *I) (*answer[O], error) {
+		out, err := act(ctx, *in)
+		return &answer[O]{out}, err
+	})
 }
-
-func decoded[I, O any](pattern, summary string, act func(context.Context, *I) (O, error), faults []fault.Code) Route {
-	type output struct{ Body O }
-	r := Route{Pattern: pattern, Summary: summary, Faults: faults, Status: http.StatusOK}
-	r.register = func(a *API, api huma.API, op huma.Operation) {
-		_, private := op.Metadata[sessionOnly]
-		huma.Register(api, op, func(ctx context.Context, in *I) (*output, error) {
-			if private {
-				id, err := a.Sessions.Check(ctx, bearerOf(ctx))
-				if err != nil {
-					return nil, err
-				}
-				ctx = withIdentity(ctx, id)
-			}
-			out, err := act(ctx, in)
-			if err != nil {
-				return nil, err
-			}
-			return &output{out}, nil
-		})
-	}
-	return r
-}
-
-// sessionOnly marks operations of Auth class Session.
-const sessionOnly = "session"
 
 // plain is a route with a handler of its own, for what is hot or not JSON.
+// document tells what it answers.
 func plain(pattern, summary string, h web.Handler, document func(op *huma.Operation, api huma.API), faults ...fault.Code) Route {
-	return Route{Pattern: pattern, Summary: summary, Faults: faults, Status: http.StatusOK, handler: h, document: document}
-}
-
-// schemaOf names the schema of T in the API description.
-func schemaOf[T any](api huma.API) *huma.Schema {
-	return api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[T](), true, "")
-}
-
-// answerOf documents an answer with a JSON body of T, or none for an empty
-// struct.
-func answerOf[T any](status int, api huma.API) *huma.Response {
-	r := &huma.Response{Description: http.StatusText(status)}
-	if t := reflect.TypeFor[T](); t.NumField() > 0 {
-		r.Content = map[string]*huma.MediaType{"application/json": {Schema: schemaOf[T](api)}}
+	r := Route{Pattern: pattern, Summary: summary, Faults: faults, Status: http.StatusOK}
+	r.bind = func(a *API, api huma.API, r Route) web.Handler {
+		op := r.operation(api)
+		document(&op, api)
+		api.OpenAPI().AddOperation(&op)
+		if r.Auth != Session {
+			return h
+		}
+		return func(w http.ResponseWriter, r *http.Request) error {
+			ctx, err := a.authenticate(withBearer(r))
+			if err != nil {
+				return err
+			}
+			return h(w, r.WithContext(ctx))
+		}
 	}
 	return r
 }
 
-func statusText(status int) string { return strconv.Itoa(status) }
+// answers documents a JSON body of T.
+func answers[T any](op *huma.Operation, api huma.API) {
+	op.Responses[statusText(op.DefaultStatus)] = &huma.Response{
+		Description: http.StatusText(op.DefaultStatus),
+		Content:     map[string]*huma.MediaType{jsonType: {Schema: schemaOf[T](api)}},
+	}
+}
+
+// answersNothing documents an answer without a body.
+func answersNothing(op *huma.Operation, _ huma.API) {
+	op.Responses[statusText(op.DefaultStatus)] = &huma.Response{Description: http.StatusText(op.DefaultStatus)}
+}

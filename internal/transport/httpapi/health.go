@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/transport/web"
@@ -21,8 +22,8 @@ type healthAPI struct {
 
 func (a healthAPI) routes() []Route {
 	return []Route{
-		plain("GET /health/live", "Is the process alive", a.live, documentAnswer[health]).tag("Health"),
-		plain("GET /health/ready", "Can it answer", a.readiness, documentAnswer[health]).tag("Health"),
+		plain("GET /health/live", "Is the process alive", a.live, answers[health]).tag("Health").quiet(),
+		plain("GET /health/ready", "Can it answer", a.readiness, answers[health]).tag("Health").quiet(),
 	}
 }
 
@@ -42,7 +43,7 @@ func (a healthAPI) readiness(w http.ResponseWriter, r *http.Request) error {
 		web.WriteJSON(w, http.StatusOK, health{"ready", state.Degraded})
 		return nil
 	}
-	f := fault.New(fault.ServiceUnavailable)
+	f := fault.Retry(fault.ServiceUnavailable, time.Second)
 	for _, part := range state.Failing {
 		f.Fields = append(f.Fields, fault.Field{Field: part, Message: "does not answer"})
 	}

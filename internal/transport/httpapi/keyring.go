@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -12,8 +13,13 @@ type keyringAPI struct{ keys *keyring.Keyring }
 
 func (a keyringAPI) routes() []Route {
 	return []Route{
-		plain("GET /.well-known/jwks.json", "The keys that verify tokens", a.jwks, documentAnswer[jwks]).tag("Services"),
+		plain("GET /.well-known/jwks.json", "The keys that verify tokens", a.jwks, answersJWKS).tag("Services").quiet(),
 	}
+}
+
+func answersJWKS(op *huma.Operation, api huma.API) {
+	answers[jwks](op, api)
+	op.Responses["304"] = &huma.Response{Description: "The keys are those of the ETag in If-None-Match."}
 }
 
 // jwks is a JWK Set (RFC 7517 §5).
@@ -40,19 +46,22 @@ func (a keyringAPI) jwks(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Cache-Control", "public, max-age=60")
 	h.Del("Pragma")
 	h.Set("ETag", etag)
-	if r.Header.Get("If-None-Match") == etag {
+	if sameTag(r.Header.Get("If-None-Match"), etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	h.Set("Content-Type", "application/json")
-	_, err := w.Write(body)
-	return ignore(err)
+	h.Set("Content-Type", jsonType)
+	w.Write(body) // a failed write has nobody left to tell
+	return nil
 }
 
-// ignore drops an error of writing to a client that has gone.
-func ignore(error) error { return nil }
-
-// documentAnswer documents what a plain handler answers.
-func documentAnswer[O any](op *huma.Operation, api huma.API) {
-	op.Responses[statusText(op.DefaultStatus)] = answerOf[O](op.DefaultStatus, api)
+// sameTag reports whether an If-None-Match header names the tag; weak tags do
+// (RFC 9110 §13.1.2).
+func sameTag(header, etag string) bool {
+	for tag := range strings.SplitSeq(header, ",") {
+		if tag = strings.TrimSpace(tag); tag == "*" || strings.TrimPrefix(tag, "W/") == etag {
+			return true
+		}
+	}
+	return false
 }

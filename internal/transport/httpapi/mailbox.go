@@ -1,22 +1,22 @@
 package httpapi
 
 import (
-	"net/http"
+	"context"
 	"time"
 
 	"github.com/authsdk/authsdk/internal/platform/mail"
-	"github.com/authsdk/authsdk/internal/transport/web"
 )
 
-type mailboxAPI struct {
-	mailbox *mail.Mailbox
-	local   func(web.Handler) web.Handler
-}
+type mailboxAPI struct{ mailbox *mail.Mailbox }
 
 func (a mailboxAPI) routes() []Route {
 	return []Route{
-		plain("GET /dev/mailbox/messages", "Mails sent in development, newest first; ?to= for one recipient", a.local(a.messages), documentAnswer[mailboxOutput]).tag("Development"),
+		query("GET /dev/mailbox/messages", "Mails sent in development, newest first", a.messages).tag("Development").auth(Local),
 	}
+}
+
+type mailboxQuery struct {
+	To string `query:"to" maxLength:"320" doc:"Mails to this recipient only."`
 }
 
 type mailboxOutput struct {
@@ -36,17 +36,13 @@ type mailboxMessage struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-func (a mailboxAPI) messages(w http.ResponseWriter, r *http.Request) error {
-	list, err := a.mailbox.List(r.Context(), r.URL.Query().Get("to"))
-	if err != nil {
-		return err
-	}
+func (a mailboxAPI) messages(ctx context.Context, in mailboxQuery) (mailboxOutput, error) {
+	list, err := a.mailbox.List(ctx, in.To)
 	out := mailboxOutput{Messages: []mailboxMessage{}}
 	for _, m := range list {
 		out.Messages = append(out.Messages, mailboxMessage{
 			m.ID.String(), m.From, m.To, m.Subject, m.Text, m.HTML, m.Links(), m.Tokens(), m.Codes(), m.CreatedAt,
 		})
 	}
-	web.WriteJSON(w, http.StatusOK, out)
-	return nil
+	return out, err
 }

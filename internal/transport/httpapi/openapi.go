@@ -1,141 +1,90 @@
 package httpapi
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
+	"reflect"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/transport/web"
 )
 
 // describe starts the API description, with huma's defaults that do not suit us
 // switched off: no schema links, no pages from elsewhere, unknown fields pass.
-func (a *API) describe(mux *web.Mux) huma.API {
+func (a *API) describe() huma.API {
 	cfg := huma.DefaultConfig(a.Service, "1")
 	cfg.Info.Description = "Authentication for people and services."
 	cfg.DocsPath, cfg.OpenAPIPath, cfg.SchemasPath = "", "", ""
 	cfg.CreateHooks = nil
 	cfg.AllowAdditionalPropertiesByDefault = true
-	cfg.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
+	cfg.Formats = map[string]huma.Format{jsonType: jsonFormat, "json": jsonFormat} // "json" is any type that ends in +json
+	cfg.Transformers = []huma.Transformer{a.translate}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer": {Type: "http", Scheme: "bearer", BearerFormat: "JWT"},
 	}
-	// huma keeps this hook in a global; every API of this process wants the same.
-	huma.NewErrorWithContext = a.explain
-	return huma.NewAPI(cfg, humago.NewAdapter(adapterMux{mux}, ""))
+	return huma.NewAPI(cfg, handlers{})
 }
 
-// jsonFormat refuses bodies that are not UTF-8, which encoding/json would
-// change silently.
-var jsonFormat = huma.Format{
-	Marshal: huma.DefaultJSONFormat.Marshal,
-	Unmarshal: func(data []byte, v any) error {
-		if !utf8.Valid(data) {
-			return fmt.Errorf("not UTF-8")
+// build binds every route and returns the description of all.
+func (a *API) build(handle func(pattern string, h http.Handler)) *huma.OpenAPI {
+	api := a.describe()
+	for _, r := range a.Routes() {
+		h := r.bind(a, api, r)
+		if r.Auth == Local {
+			h = web.LocalOnly(a.MailboxPublic)(h)
 		}
-		return json.Unmarshal(data, v)
-	},
+		served := web.Handle(a.Log, h)
+		if r.Quiet {
+			served = web.Quiet(served)
+		}
+		handle(r.Pattern, served)
+	}
+	tidy(api.OpenAPI().Components.Schemas.Map())
+	return api.OpenAPI()
 }
 
-// adapterMux registers huma's handlers, each with the bearer in its context.
-type adapterMux struct{ *web.Mux }
-
-func (m adapterMux) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
-	m.Handle(pattern, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := context.WithValue(r.Context(), bearerKey{}, bearer(r.Header.Get("Authorization")))
-		h(w, r.WithContext(ctx))
-	}))
-}
-
-// failure is the envelope as huma wants it.
-type failure struct {
-	web.Envelope
-	status int
-}
-
-func (f *failure) Error() string             { return f.Code }
-func (f *failure) GetStatus() int            { return f.status }
-func (f *failure) ContentType(string) string { return "application/json" }
-
-// explain turns what huma found wrong, or what a handler returned, into the
-// envelope. huma's details carry the rejected value: only place and message are
-// taken over.
-func (a *API) explain(ctx huma.Context, status int, message string, errs ...error) huma.StatusError {
-	var err error
-	switch {
-	case status == http.StatusInternalServerError && len(errs) == 1:
-		err = errs[0] // from a handler
-	case status == http.StatusRequestEntityTooLarge:
-		err = fault.New(fault.RequestTooLarge)
-	case status == http.StatusUnsupportedMediaType:
-		err = fault.New(fault.UnsupportedMediaType)
-	case status == http.StatusUnprocessableEntity:
-		f := fault.New(fault.ValidationError)
-		for _, e := range errs {
-			if d, ok := e.(*huma.ErrorDetail); ok {
-				f.Fields = append(f.Fields, fault.Field{Field: fieldName(d.Location), Message: d.Message})
+// tidy takes out of the description what is not so: huma's own errors, which
+// translate replaces, and lists that are null, which we never send.
+func tidy(schemas map[string]*huma.Schema) {
+	delete(schemas, "ErrorModel")
+	delete(schemas, "ErrorDetail")
+	for _, s := range schemas {
+		for _, p := range s.Properties {
+			if p.Type == huma.TypeArray {
+				p.Nullable = false
 			}
 		}
-		err = f
-	case status == http.StatusBadRequest:
-		err = fault.New(fault.MalformedRequest)
-	default:
-		err = fmt.Errorf("%d %s: %v", status, message, errs)
 	}
-	code, header, body := web.Explain(ctx.Context(), a.Log, err)
-	for name, values := range header {
-		ctx.SetHeader(name, values[0])
-	}
-	return &failure{body, code}
 }
 
-// fieldName drops where the field was found: "body.email" is email.
-func fieldName(location string) string {
-	for _, place := range []string{"body.", "query.", "path.", "header."} {
-		if name, ok := strings.CutPrefix(location, place); ok {
-			return name
-		}
-	}
-	return location
+// OpenAPI returns the description as YAML, for the file in the repository.
+func (a *API) OpenAPI() ([]byte, error) {
+	return a.build(func(string, http.Handler) {}).YAML()
 }
-
-// anyFaults are those that any route may answer.
-var anyFaults = []fault.Code{fault.InternalServerError, fault.ServiceUnavailable}
 
 // operation is the route in the API description.
 func (r Route) operation(api huma.API) huma.Operation {
 	op := huma.Operation{
 		OperationID: operationID(r.Pattern), Method: r.method(), Path: r.path(), Summary: r.Summary,
-		Tags: []string{r.Tag}, DefaultStatus: r.Status, MaxBodyBytes: web.MaxBody,
-		Responses: map[string]*huma.Response{}, Metadata: map[string]any{},
+		Tags: []string{r.Tag}, DefaultStatus: r.Status, Responses: map[string]*huma.Response{},
 	}
-	faults := append(slices.Clone(r.Faults), anyFaults...)
-	if r.register != nil {
-		faults = append(faults, fault.MalformedRequest, fault.ValidationError, fault.RequestTooLarge, fault.UnsupportedMediaType)
+	if r.hasBody() {
+		op.RequestBody = &huma.RequestBody{} // ours, so that it can be made optional later
 	}
 	if r.Auth == Session {
 		op.Security = []map[string][]string{{"bearer": {}}}
-		op.Metadata[sessionOnly] = true
-		faults = append(faults, fault.InvalidToken, fault.TokenExpired, fault.SessionExpired)
 	}
-	byStatus := map[int][]string{}
-	for _, f := range faults {
-		if !slices.Contains(byStatus[f.Status], f.Slug) {
-			byStatus[f.Status] = append(byStatus[f.Status], f.Slug)
+	for _, code := range r.Codes() {
+		status := statusText(code.Status)
+		if known := op.Responses[status]; known != nil {
+			known.Description += ", " + code.Slug
+			continue
 		}
-	}
-	for status, slugs := range byStatus {
-		op.Responses[fmt.Sprint(status)] = &huma.Response{
-			Description: strings.Join(slugs, ", "),
-			Content:     map[string]*huma.MediaType{"application/json": {Schema: schemaOf[web.Envelope](api)}},
+		op.Responses[status] = &huma.Response{
+			Description: code.Slug,
+			Content:     map[string]*huma.MediaType{jsonType: {Schema: schemaOf[web.Envelope](api)}},
 		}
 	}
 	return op
@@ -146,12 +95,9 @@ func operationID(pattern string) string {
 	return strings.Trim(strings.NewReplacer(" /", "-", "/", "-", ".", "", "{", "", "}", "").Replace(strings.ToLower(pattern)), "-")
 }
 
-// OpenAPI returns the description as YAML, for the file in the repository.
-func (a *API) OpenAPI() ([]byte, error) {
-	api := a.describe(web.NewMux(a.Log))
-	mux := web.NewMux(a.Log)
-	for _, r := range a.Routes() {
-		a.mount(mux, api, r)
-	}
-	return api.OpenAPI().YAML()
+// schemaOf names the schema of T in the API description.
+func schemaOf[T any](api huma.API) *huma.Schema {
+	return api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[T](), true, "")
 }
+
+func statusText(status int) string { return fmt.Sprint(status) }

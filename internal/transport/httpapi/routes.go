@@ -1,10 +1,6 @@
 package httpapi
 
-import (
-	"slices"
-
-	"github.com/authsdk/authsdk/internal/transport/web"
-)
+import "slices"
 
 // Routes is everything the API can do.
 func (a *API) Routes() []Route {
@@ -16,7 +12,7 @@ func (a *API) Routes() []Route {
 		healthAPI{a.Ready}.routes(),
 	)
 	if a.Mailbox != nil {
-		routes = append(routes, mailboxAPI{a.Mailbox, web.LocalOnly(a.MailboxPublic)}.routes()...)
+		routes = append(routes, mailboxAPI{a.Mailbox}.routes()...)
 	}
 	return routes
 }

@@ -31,18 +31,30 @@ type Pages struct {
 
 // Mount adds every page to the mux.
 func (p *Pages) Mount(mux *web.Mux) {
-	handle := func(pattern string, h web.Handler) { mux.Handle(pattern, web.Handle(p.Log, h)) }
+	handle := func(pattern string, h web.Handler) { mux.Handle(pattern, p.page(h)) }
 	handle("GET "+signup.VerifyPage, p.verifyForm)
 	handle("POST "+signup.VerifyPage, p.verify)
 	if p.Mailbox != nil {
 		handle("GET /dev/mailbox", web.LocalOnly(p.MailboxPublic)(p.mailbox))
 	}
-	style := http.StripPrefix("/static/", http.FileServerFS(ui.Static("pages")))
-	mux.Handle("GET /static/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "public, max-age=3600")
-		w.Header().Del("Pragma")
-		style.ServeHTTP(w, r)
-	}))
+	mux.Handle("GET /static/{file}", web.Quiet(web.Handle(p.Log, web.Files(ui.Static("pages")))))
+}
+
+// page adapts a Handler whose errors people read.
+func (p *Pages) page(h web.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := h(w, r)
+		if err == nil {
+			return
+		}
+		status, header, body := web.Explain(r.Context(), p.Log, err)
+		for name, values := range header {
+			w.Header()[name] = values
+		}
+		if err := p.render(w, status, "error.html", body); err != nil {
+			web.WriteFault(w, r, p.Log, err)
+		}
+	})
 }
 
 func (p *Pages) render(w http.ResponseWriter, status int, name string, data any) error {
@@ -68,7 +80,10 @@ func (p *Pages) verifyForm(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Pages) verify(w http.ResponseWriter, r *http.Request) error {
-	err := p.Signup.VerifyEmail(r.Context(), r.PostFormValue("token"))
+	if err := r.ParseForm(); err != nil {
+		return web.BodyFault(err)
+	}
+	err := p.Signup.VerifyEmail(r.Context(), r.PostForm.Get("token"))
 	switch {
 	case fault.Has(err, fault.InvalidVerifyToken):
 		return p.render(w, http.StatusBadRequest, "verify_failed.html", nil)
@@ -79,7 +94,11 @@ func (p *Pages) verify(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Pages) mailbox(w http.ResponseWriter, r *http.Request) error {
-	list, err := p.Mailbox.List(r.Context(), r.URL.Query().Get("to"))
+	to := r.URL.Query().Get("to")
+	if !web.IsText(to) {
+		return fault.Invalid("to", "must be text")
+	}
+	list, err := p.Mailbox.List(r.Context(), to)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -30,11 +31,7 @@ type Envelope struct {
 func Explain(ctx context.Context, log *slog.Logger, err error) (status int, header http.Header, body Envelope) {
 	f := asFault(ctx, err)
 	if f.Code.Status >= 500 {
-		level := slog.LevelError
-		if f.Code == fault.ServiceUnavailable {
-			level = slog.LevelWarn
-		}
-		log.Log(ctx, level, "request failed", "code", f.Code.Slug, "error", err)
+		log.Log(ctx, severity(ctx, f), "request failed", "code", f.Code.Slug, "error", err)
 	}
 	header = http.Header{}
 	if f.RetryAfter > 0 {
@@ -44,9 +41,37 @@ func Explain(ctx context.Context, log *slog.Logger, err error) (status int, head
 		header.Set("Allow", f.Allow)
 	}
 	if f.Code.Status == http.StatusUnauthorized {
-		header.Set("WWW-Authenticate", "Bearer")
+		header.Set("WWW-Authenticate", challenge(err))
 	}
 	return f.Code.Status, header, Envelope{f.Code.Detail, f.Code.Slug, audit.OriginOf(ctx).CorrelationID, f.Fields}
+}
+
+// severity is low for what is not our fault: the caller hung up, or something we
+// depend on is down.
+func severity(ctx context.Context, f *fault.Fault) slog.Level {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return slog.LevelDebug
+	case f.Code == fault.ServiceUnavailable:
+		return slog.LevelWarn
+	}
+	return slog.LevelError
+}
+
+// TokenRefused marks the error of a request that came with an access token: a
+// 401 then says that the token is the reason (RFC 6750 §3.1).
+type TokenRefused struct{ Err error }
+
+func (t TokenRefused) Error() string { return t.Err.Error() }
+
+// Unwrap returns what is wrong with the token.
+func (t TokenRefused) Unwrap() error { return t.Err }
+
+func challenge(err error) string {
+	if errors.As(err, &TokenRefused{}) {
+		return `Bearer error="invalid_token"`
+	}
+	return "Bearer"
 }
 
 func asFault(ctx context.Context, err error) *fault.Fault {
@@ -85,5 +110,13 @@ func WriteFault(w http.ResponseWriter, r *http.Request, log *slog.Logger, err er
 func WriteJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(value) // a failed write has nobody left to tell
+	EncodeJSON(w, value) // a failed write has nobody left to tell
+}
+
+// EncodeJSON writes JSON as it is, without the escapes that make it safe inside
+// an HTML page: no answer of ours is read as one.
+func EncodeJSON(w io.Writer, value any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(value)
 }

@@ -95,14 +95,15 @@ func userAgent(ua string) string {
 	return ua
 }
 
-// secure sets the headers that every answer carries. Handlers of public,
-// cacheable or framable answers overwrite them.
+// secure sets the headers that every answer carries. Pages and cacheable answers
+// overwrite them.
 func secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains; preload") // browsers heed it over TLS only
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'")
 		h.Set("Cache-Control", "no-store")
 		h.Set("Pragma", "no-cache")
@@ -121,7 +122,8 @@ func bound(next http.Handler) http.Handler {
 }
 
 // recoverPanic answers a panic as an internal error, inside the layers above:
-// the answer is logged and carries their headers.
+// the answer is logged and carries their headers. An answer that has begun is
+// cut off, so that nobody takes half of it for the whole.
 func recoverPanic(log *slog.Logger) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -133,79 +135,88 @@ func recoverPanic(log *slog.Logger) Middleware {
 				if value == http.ErrAbortHandler {
 					panic(value)
 				}
-				WriteFault(w, r, log, fmt.Errorf("panic: %v\n%s", value, debug.Stack()))
+				err := fmt.Errorf("panic: %v\n%s", value, debug.Stack())
+				if rec, ok := w.(*recorder); ok && rec.status != 0 {
+					Explain(r.Context(), log, err) // to the log only
+					panic(http.ErrAbortHandler)
+				}
+				WriteFault(w, r, log, err)
 			}()
 			next.ServeHTTP(w, r)
 		})
 	}
 }
 
-// accessLog writes a line a request: never a query, a header or a body.
+// accessLog writes a line a request: never a path, a query, a header or a body.
 func accessLog(log *slog.Logger) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
-			rec := &recorder{ResponseWriter: w, status: http.StatusOK}
-			route := &routeName{}
-			next.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), routeKey{}, route)))
-			level := slog.LevelInfo
-			if rec.status >= 400 {
-				level = slog.LevelWarn
-			}
-			if quietRoutes[route.name] && rec.status < 400 {
-				level = slog.LevelDebug
-			}
-			if !log.Enabled(r.Context(), level) {
-				return
-			}
-			origin := audit.OriginOf(r.Context())
-			log.LogAttrs(r.Context(), level, "request_completed",
-				slog.String("method", r.Method), slog.String("route", route.or("unmatched")), slog.Int("status_code", rec.status),
-				slog.Float64("duration_ms", float64(time.Since(start).Microseconds())/1000),
-				slog.String("client_ip", origin.IP), slog.String("user_agent", origin.UserAgent))
+			rec := &recorder{ResponseWriter: w}
+			matched := &match{route: "unmatched"}
+			r = r.WithContext(context.WithValue(r.Context(), matchKey{}, matched))
+			defer func() { // in a panic, too
+				status := rec.status
+				if status == 0 {
+					status = http.StatusOK
+				}
+				level := slog.LevelInfo
+				switch {
+				case status >= 400:
+					level = slog.LevelWarn
+				case matched.quiet:
+					level = slog.LevelDebug
+				}
+				if !log.Enabled(r.Context(), level) {
+					return
+				}
+				origin := audit.OriginOf(r.Context())
+				log.LogAttrs(r.Context(), level, "request_completed",
+					slog.String("method", r.Method), slog.String("route", matched.route), slog.Int("status_code", status),
+					slog.Float64("duration_ms", float64(time.Since(start).Microseconds())/1000),
+					slog.String("client_ip", origin.IP), slog.String("user_agent", origin.UserAgent))
+			}()
+			next.ServeHTTP(rec, r)
 		})
 	}
 }
 
-// quietRoutes are asked all the time by machines; their successes are only
-// logged at DEBUG.
-var quietRoutes = map[string]bool{
-	"GET /health/live": true, "GET /health/ready": true, "GET /auth/validate": true, "GET /.well-known/jwks.json": true,
+// match is what the mux tells the access log of a request.
+type match struct {
+	route string // the pattern, never the path
+	quiet bool
 }
 
-type routeKey struct{}
+type matchKey struct{}
 
-type routeName struct{ name string }
-
-func (n *routeName) or(other string) string {
-	if n.name == "" {
-		return other
-	}
-	return n.name
+// Quiet has the successes of a route logged at DEBUG only: machines ask for it
+// all the time.
+func Quiet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if m, ok := r.Context().Value(matchKey{}).(*match); ok {
+			m.quiet = true
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
-// SetRoute names the matched route for the log: the template, never the path.
-func SetRoute(ctx context.Context, name string) {
-	if n, ok := ctx.Value(routeKey{}).(*routeName); ok {
-		n.name = name
-	}
-}
-
+// recorder remembers the status of an answer; 0 means that it has not begun.
 type recorder struct {
 	http.ResponseWriter
 	status int
-	wrote  bool
 }
 
 func (r *recorder) WriteHeader(status int) {
-	if !r.wrote {
-		r.status, r.wrote = status, true
+	if r.status == 0 {
+		r.status = status
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
 
 func (r *recorder) Write(b []byte) (int, error) {
-	r.wrote = true
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
 	return r.ResponseWriter.Write(b)
 }
 

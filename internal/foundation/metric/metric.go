@@ -1,0 +1,157 @@
+// Package metric counts what happens, for Prometheus.
+//
+// Labels come from small fixed sets (route templates, codes, kinds), never from
+// input. Every method works on a nil *Metrics, which counts nothing.
+package metric
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics holds every counter of the process.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	requests  *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	logins    *prometheus.CounterVec
+	signups   *prometheus.CounterVec
+	refreshes *prometheus.CounterVec
+	checks    *prometheus.CounterVec
+	limited   *prometheus.CounterVec
+	mails     *prometheus.CounterVec
+	jobs      *prometheus.CounterVec
+	jobTime   *prometheus.HistogramVec
+	hashes    *prometheus.CounterVec
+}
+
+const namespace = "auth_service"
+
+// New makes the counters.
+func New() *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+		m.registry.MustRegister(c)
+		return c
+	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
+		m.registry.MustRegister(h)
+		return h
+	}
+	m.requests = counter("http_requests_total", "Requests answered. path is the route template, or unmatched.", "method", "path", "status")
+	m.durations = histogram("http_request_duration_seconds", "Time to answer a request.",
+		[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15}, "method", "path")
+	m.logins = counter("logins_total", "Sign-ins by method and outcome (success or the error code).", "provider", "outcome")
+	m.signups = counter("signups_total", "Sign-ups answered: created or taken.", "outcome")
+	m.refreshes = counter("refreshes_total", "Refresh tokens presented, by decision: rotate, echo, retry, theft, limited or refused.", "decision")
+	m.checks = counter("session_checks_total", "Access tokens checked against sessions: from the cache, from SQL, or refused by the revocation set.", "source")
+	m.limited = counter("rate_limit_decisions_total", "Rate-limit decisions. store is redis, or memory in one process or while Redis is down.", "rule", "decision", "store")
+	m.mails = counter("mails_total", "Mails handed to the mail server: sent or failed (failed ones are tried again).", "outcome")
+	m.jobs = counter("jobs_total", "Job attempts: done, failed (tried again) or given_up.", "kind", "outcome")
+	m.jobTime = histogram("job_duration_seconds", "Time a job attempt took.", prometheus.ExponentialBuckets(.001, 4, 9), "kind")
+	m.hashes = counter("password_hashes_total", "Password hashes asked for: done, or shed because too many waited.", "outcome")
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Gauge adds a value that is read when it is asked for.
+func (m *Metrics) Gauge(name, help string, read func() float64) {
+	if m != nil {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, read))
+	}
+}
+
+// Handler serves the counters in the Prometheus text format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// Request counts an answered request.
+func (m *Metrics) Request(method, route string, status int, took time.Duration) {
+	if m != nil {
+		m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
+		m.durations.WithLabelValues(method, route).Observe(took.Seconds())
+	}
+}
+
+// Login counts a sign-in: outcome is success or an error code.
+func (m *Metrics) Login(provider, outcome string) {
+	if m != nil {
+		m.logins.WithLabelValues(provider, outcome).Inc()
+	}
+}
+
+// Signup counts an answered sign-up.
+func (m *Metrics) Signup(outcome string) {
+	if m != nil {
+		m.signups.WithLabelValues(outcome).Inc()
+	}
+}
+
+// Refresh counts a presented refresh token.
+func (m *Metrics) Refresh(decision string) {
+	if m != nil {
+		m.refreshes.WithLabelValues(decision).Inc()
+	}
+}
+
+// Check counts where the answer to a session check came from.
+func (m *Metrics) Check(source string) {
+	if m != nil {
+		m.checks.WithLabelValues(source).Inc()
+	}
+}
+
+// Limit counts a rate-limit decision.
+func (m *Metrics) Limit(rule string, allowed bool, store string) {
+	if m == nil {
+		return
+	}
+	decision := "allowed"
+	if !allowed {
+		decision = "denied"
+	}
+	m.limited.WithLabelValues(rule, decision, store).Inc()
+}
+
+// Mail counts a mail that was handed over, or was not.
+func (m *Metrics) Mail(err error) {
+	if m != nil {
+		m.mails.WithLabelValues(pick(err == nil, "sent", "failed")).Inc()
+	}
+}
+
+// Job counts a job attempt.
+func (m *Metrics) Job(kind string, err error, last bool, took time.Duration) {
+	if m == nil {
+		return
+	}
+	outcome := "done"
+	if err != nil {
+		outcome = pick(last, "given_up", "failed")
+	}
+	m.jobs.WithLabelValues(kind, outcome).Inc()
+	m.jobTime.WithLabelValues(kind).Observe(took.Seconds())
+}
+
+// Hash counts a password hash, or one that was shed.
+func (m *Metrics) Hash(outcome string) {
+	if m != nil {
+		m.hashes.WithLabelValues(outcome).Inc()
+	}
+}
+
+func pick(yes bool, a, b string) string {
+	if yes {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,90 @@
+// Package trace records what a request did, for OpenTelemetry. It is the only
+// package that knows OpenTelemetry; until Setup is called nothing is recorded
+// and a span costs next to nothing.
+package trace
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Setup sends spans to an OTLP/HTTP endpoint such as http://localhost:4318.
+// ratio of the traces that start here are kept; those that a caller started
+// follow the caller's decision. stop sends what waits.
+func Setup(ctx context.Context, endpoint, service string, ratio float64) (stop func(context.Context) error, err error) {
+	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint))
+	if err != nil {
+		return nil, fmt.Errorf("tracing: %w", err)
+	}
+	provider := sdk.NewTracerProvider(
+		sdk.WithBatcher(exporter),
+		sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(ratio))),
+		sdk.WithResource(resource.NewSchemaless(attribute.String("service.name", service))))
+	otel.SetTracerProvider(provider)
+	return provider.Shutdown, nil
+}
+
+var (
+	tracer     = otel.Tracer("github.com/authsdk/authsdk")
+	propagator = propagation.TraceContext{}
+)
+
+// Span is one step of a trace.
+type Span struct{ span trace.Span }
+
+// Start begins a step. name comes from a small fixed set.
+func Start(ctx context.Context, name string) (context.Context, Span) {
+	ctx, span := tracer.Start(ctx, name)
+	return ctx, Span{span}
+}
+
+// StartRequest begins the span of a request, in the trace that its traceparent
+// header names (W3C Trace Context), if it has one.
+func StartRequest(r *http.Request) (context.Context, Span) {
+	ctx := propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	ctx, span := tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
+	return ctx, Span{span}
+}
+
+// EndRequest names the span after the route template and ends it.
+func (s Span) EndRequest(method, route string, status int) {
+	if !s.span.IsRecording() {
+		return
+	}
+	s.span.SetName(method + " " + route)
+	s.span.SetAttributes(
+		attribute.String("http.request.method", method),
+		attribute.String("http.route", route),
+		attribute.Int("http.response.status_code", status))
+	if status >= http.StatusInternalServerError {
+		s.span.SetStatus(codes.Error, "")
+	}
+	s.span.End()
+}
+
+// End ends a step. The error's text stays out of the trace: it may name people.
+func (s Span) End(err error) {
+	if err != nil {
+		s.span.SetStatus(codes.Error, "")
+	}
+	s.span.End()
+}
+
+// ID returns the trace id of ctx for the log, empty when nothing is recorded.
+func ID(ctx context.Context) string {
+	span := trace.SpanContextFromContext(ctx)
+	if !span.IsSampled() {
+		return ""
+	}
+	return span.TraceID().String()
+}
