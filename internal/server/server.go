@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +23,9 @@ import (
 	"github.com/authsdk/authsdk/internal/flow/signup"
 	"github.com/authsdk/authsdk/internal/foundation/clock"
 	"github.com/authsdk/authsdk/internal/foundation/db"
+	"github.com/authsdk/authsdk/internal/foundation/metric"
 	"github.com/authsdk/authsdk/internal/foundation/secret"
+	"github.com/authsdk/authsdk/internal/foundation/trace"
 	"github.com/authsdk/authsdk/internal/method/password"
 	"github.com/authsdk/authsdk/internal/platform/audit"
 	"github.com/authsdk/authsdk/internal/platform/jobs"
@@ -48,12 +51,14 @@ type Server struct {
 	clock    *clock.Clock
 	db       *db.DB
 	release  func() // of the SQLite file
+	metrics  *metric.Metrics
 	limiter  *limit.Limiter
 	feed     *revocation.Feed
 	keys     *keyring.Keyring
 	sessions *session.Service
 	jobs     *jobs.Queue
 	handler  http.Handler
+	traces   func(context.Context) error // sends the spans that wait
 	draining atomic.Bool
 }
 
@@ -66,12 +71,17 @@ type Options struct {
 // New builds everything and checks that it can work: it opens the database,
 // migrates it or refuses, and loads or makes the signing key.
 func New(ctx context.Context, cfg *config.Config, log *slog.Logger, o Options) (_ *Server, err error) {
-	s := &Server{cfg: cfg, log: log, release: func() {}}
+	s := &Server{cfg: cfg, log: log, metrics: metric.New(), release: func() {}, traces: func(context.Context) error { return nil }}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
+	if endpoint := cfg.Tracing.OTLPEndpoint; endpoint != "" {
+		if s.traces, err = trace.Setup(ctx, endpoint, cfg.App.Service, float64(cfg.Tracing.SamplePercent)/100); err != nil {
+			return nil, err
+		}
+	}
 	if s.db, err = OpenDB(ctx, cfg); err != nil {
 		return nil, err
 	}
@@ -90,6 +100,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, o Options) (
 	if s.limiter, err = limit.Open(ctx, cfg.Redis.URL.Reveal(), log, s.clock); err != nil {
 		return nil, err
 	}
+	s.limiter.Metrics = s.metrics
 	if s.feed, err = revocation.NewFeed(ctx, s.db, s.clock, log); err != nil {
 		return nil, err
 	}
@@ -102,6 +113,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, o Options) (
 	if s.jobs, err = jobs.New(s.db, log); err != nil {
 		return nil, err
 	}
+	s.jobs.Metrics = s.metrics
 	return s, s.build(ctx, secrets)
 }
 
@@ -113,32 +125,48 @@ func (s *Server) build(ctx context.Context, secrets secrets) error {
 	}
 	s.sessions = session.New(s.db, s.clock, s.log, s.feed, tokens, secrets.refresh, s.limiter, session.Settings{
 		RefreshTTL: cfg.JWT.RefreshTokenTTL, AbsoluteTTL: cfg.SessionSecurity.AbsoluteTTL, ReuseGrace: cfg.SessionSecurity.RefreshReuseGrace,
+		RefreshPerMinute: cfg.RateLimit.TokenPerMinute,
 	})
-	passwords := &password.Service{Hasher: secret.NewHasher(secret.Cost{
+	s.sessions.Metrics = s.metrics
+	hasher := secret.NewHasher(secret.Cost{
 		MemoryKiB:   uint32(cfg.Password.Argon2MemoryKiB),
 		Iterations:  uint32(cfg.Password.Argon2Iterations),
 		Parallelism: uint8(cfg.Password.Argon2Parallelism),
-	}, cfg.Password.HashWorkers)}
+	}, cfg.Password.HashWorkers)
+	hasher.Metrics = s.metrics
+	passwords := &password.Service{Hasher: hasher}
 	accounts := &user.Accounts{Feed: s.feed, TokenLife: session.TokenMemory(cfg.JWT.AccessTokenTTL)}
 
 	sender, mailbox := s.mail()
 	signups := &signup.Service{
-		DB: s.db, Clock: s.clock, Jobs: s.jobs, Limiter: s.limiter, Mail: sender, Accounts: accounts, Passwords: passwords,
+		DB: s.db, Clock: s.clock, Jobs: s.jobs, Limiter: s.limiter, Metrics: s.metrics, Mail: sender, Accounts: accounts, Passwords: passwords,
 		Links: secrets.links, BaseURL: cfg.Email.PublicBaseURL, VerifyTTL: cfg.Email.EmailVerifyTTL,
 	}
 	signins := &signin.Service{
-		DB: s.db, Clock: s.clock, Sessions: s.sessions, Passwords: passwords,
-		Service: cfg.App.Service, Audiences: cfg.Auth.Audiences, RequireVerified: cfg.Auth.RequireVerifiedEmail,
+		DB: s.db, Clock: s.clock, Sessions: s.sessions, Passwords: passwords, Limiter: s.limiter, Metrics: s.metrics,
+		PerMinute: cfg.RateLimit.LoginPerMinute,
+		Service:   cfg.App.Service, Audiences: cfg.Auth.Audiences, RequireVerified: cfg.Auth.RequireVerifiedEmail,
 	}
 	(&worker.Worker{DB: s.db, Clock: s.clock, Signup: signups}).Register(s.jobs)
 
 	mux := web.NewMux(s.log)
+	mux.Gate = &web.Gate{
+		Hosts: cfg.App.AllowedHosts, Limiter: s.limiter,
+		Limits: web.Limits{Default: cfg.RateLimit.DefaultPerMinute, Login: cfg.RateLimit.LoginPerMinute, Token: cfg.RateLimit.TokenPerMinute},
+	}
 	(&httpapi.API{
 		Log: s.log, Sessions: s.sessions, Signin: signins, Signup: signups, Keys: s.keys,
 		Mailbox: mailbox, MailboxPublic: cfg.Dev.MailboxPublic, Ready: s.ready, Service: cfg.App.Service, Docs: cfg.App.ExposeDocs,
 	}).Mount(mux)
 	(&pages.Pages{Log: s.log, Signup: signups, Mailbox: mailbox, MailboxPublic: cfg.Dev.MailboxPublic}).Mount(mux)
-	s.handler = web.Wrap(mux, web.Chain(s.log))
+	s.measure(hasher)
+	if cfg.Development() || cfg.Metrics.Token != "" {
+		mux.HandleAs(web.Policy{AnyHost: true}, "GET /metrics", web.Quiet(web.Handle(s.log, s.showMetrics)))
+	}
+	s.handler = web.Wrap(mux, web.Edge{
+		Log: s.log, Metrics: s.metrics, Proxies: web.ParseProxies(cfg.App.TrustedProxyCIDRs),
+		Origins: cfg.App.CORSAllowedOrigins, HTTPS: strings.HasPrefix(cfg.Email.PublicBaseURL, "https://"),
+	}.Chain())
 
 	if cfg.Development() {
 		admin, err := firstAdmin(ctx, s.db, s.clock, passwords)
@@ -183,9 +211,13 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	go func() { failed <- srv.Serve(listener) }()
-	var err error
+	stopMetrics, err := s.serveMetrics(failed)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
@@ -201,10 +233,21 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		s.log.Warn("some jobs did not finish in time; they run again at the next start", "error", stopErr)
 	}
 	stop()
+	if traceErr := s.traces(drain); traceErr != nil {
+		s.log.Warn("the last traces were not sent", "error", traceErr)
+	}
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
 	return err
+}
+
+func listen(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("METRICS__ADDR: cannot listen: %w", err)
+	}
+	return listener, nil
 }
 
 // Handler is the HTTP face, for tests and measurements that need no listener.

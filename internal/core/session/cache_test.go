@@ -88,6 +88,19 @@ func TestARevocationOnAnotherReplicaReachesTheCache(t *testing.T) {
 	})
 }
 
+func TestATokenThatKnowsMoreThanTheCacheIsLookedUp(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		started, pair := w.signIn()
+		w.checkIntoCache(started, pair)
+		w.confirm()
+		w.checkIntoCache(started, w.mustRotate(pair.Refresh))
+		if state, _ := w.cache.GetIfPresent(started.ID); state.epoch != 2 {
+			t.Errorf("the cache still knows epoch %d", state.epoch)
+		}
+	})
+}
+
 func TestAStaleFeedPassesTheCacheBy(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)

@@ -15,6 +15,7 @@ import (
 	"github.com/authsdk/authsdk/internal/foundation/clock"
 	"github.com/authsdk/authsdk/internal/foundation/db"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
+	"github.com/authsdk/authsdk/internal/foundation/metric"
 	"github.com/authsdk/authsdk/internal/foundation/secret"
 	"github.com/authsdk/authsdk/internal/method/password"
 	"github.com/authsdk/authsdk/internal/platform/audit"
@@ -29,6 +30,7 @@ type Service struct {
 	Clock     *clock.Clock
 	Jobs      *jobs.Queue
 	Limiter   *limit.Limiter
+	Metrics   *metric.Metrics // may be nil
 	Mail      mail.Sender
 	Accounts  *user.Accounts
 	Passwords *password.Service
@@ -77,6 +79,7 @@ func (s *Service) Signup(ctx context.Context, email, pass string) (err error) {
 			if err := audit.Record(ctx, tx, now, accepted); err != nil {
 				return err
 			}
+			tx.AfterCommit(func() { s.Metrics.Signup(taken) })
 			return s.Jobs.Enqueue(ctx, tx, VerifyMail, verifyJob{email, taken})
 		}
 		if err := password.Save(ctx, tx, now, u.ID, hash); err != nil {
@@ -89,6 +92,7 @@ func (s *Service) Signup(ctx context.Context, email, pass string) (err error) {
 		if err != nil {
 			return err
 		}
+		tx.AfterCommit(func() { s.Metrics.Signup(created) })
 		return s.Jobs.Enqueue(ctx, tx, VerifyMail, verifyJob{email, created})
 	})
 }

@@ -69,7 +69,7 @@ func (s *Service) SendVerification(ctx context.Context, job jobs.Job) (err error
 		return err
 	}
 	message := mail.Message{ID: job.ID.String(), To: u.Email}
-	data := mailData{Email: u.Email, Hours: int(s.VerifyTTL.Hours())}
+	data := mailData{Email: u.Email, Life: inWords(s.VerifyTTL)}
 	if !u.EmailVerified {
 		token := base64.RawURLEncoding.EncodeToString(s.Links.MAC([]byte(purposeVerify + job.ID.String())))
 		newest, err := s.storeLink(ctx, u.ID, token, job.EnqueuedAt)
@@ -89,14 +89,28 @@ func (s *Service) SendVerification(ctx context.Context, job jobs.Job) (err error
 	if err != nil {
 		return err
 	}
-	return s.Mail.Send(ctx, message)
+	err = s.Mail.Send(ctx, message)
+	s.Metrics.Mail(err)
+	return err
 }
 
 // mailData is what the templates show. Link is empty for a confirmed account.
 type mailData struct {
 	Email string
 	Link  string
-	Hours int
+	Life  string // how long the link works
+}
+
+// inWords says a duration as people do: 24 hours, 30 minutes.
+func inWords(d time.Duration) string {
+	n, unit := int(d.Hours()), "hour"
+	if d < time.Hour || d%time.Hour != 0 {
+		n, unit = max(int(d.Minutes()), 1), "minute"
+	}
+	if n != 1 {
+		unit += "s"
+	}
+	return fmt.Sprintf("%d %s", n, unit)
 }
 
 func (s *Service) storeLink(ctx context.Context, id uuid.UUID, token string, issued time.Time) (newest bool, err error) {

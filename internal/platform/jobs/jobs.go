@@ -87,6 +87,10 @@ func New(d *db.DB, log *slog.Logger) (*Queue, error) {
 // default of 100 ms the second of two jobs waits for the poll.
 const fetchCooldown = 5 * time.Millisecond
 
+// pollEvery finds what no notification announced: the second of two jobs
+// enqueued within the cooldown, and what a lost connection missed.
+const pollEvery = time.Second
+
 // Handle sets what Start will work: one handler for each kind. Only these kinds
 // can be enqueued.
 func (q *Queue) Handle(handlers map[string]Handler) { q.handlers = handlers }
@@ -100,7 +104,7 @@ func (q *Queue) config() *river.Config {
 		CompletedJobRetentionPeriod: time.Hour, // finished jobs hold addresses
 		ErrorHandler:                errorHandler{q.log},
 		FetchCooldown:               fetchCooldown,
-		FetchPollInterval:           5 * time.Second,
+		FetchPollInterval:           pollEvery,
 		JobTimeout:                  jobTimeout,
 		Logger:                      quiet(q.log),
 		MaxAttempts:                 maxAttempts,

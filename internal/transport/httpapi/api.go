@@ -32,7 +32,7 @@ type API struct {
 
 // Mount adds every route to the mux.
 func (a *API) Mount(mux *web.Mux) {
-	description := a.build(mux.Handle)
+	description := a.build(mux.HandleAs)
 	if a.Docs {
 		a.mountDocs(mux, description)
 	}

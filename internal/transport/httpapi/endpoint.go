@@ -47,6 +47,7 @@ type Route struct {
 	Faults  []fault.Code // beyond those that Codes adds
 	Status  int          // of success
 	Quiet   bool         // machines ask all the time: successes are logged at DEBUG
+	Policy  web.Policy   // what the edge asks before it lets a request in
 
 	input    reflect.Type // a struct of parameters, or one with a Body; nil if it takes none
 	optional bool         // the body may be absent or null
@@ -61,6 +62,12 @@ func (r Route) tag(name string) Route    { r.Tag = name; return r }
 func (r Route) auth(a Auth) Route        { r.Auth = a; return r }
 func (r Route) success(status int) Route { r.Status = status; return r }
 func (r Route) quiet() Route             { r.Quiet = true; return r }
+
+// limit puts the route into another class than web.Default.
+func (r Route) limit(c web.Class) Route { r.Policy.Class = c; return r }
+
+// anyHost exempts the route from the host allow-list.
+func (r Route) anyHost() Route { r.Policy.AnyHost = true; return r }
 
 // optionalBody lets the body be absent or null: the input is then its zero
 // value.
@@ -93,6 +100,12 @@ func (r Route) Codes() []fault.Code {
 		codes = append(codes, fault.InvalidToken, fault.TokenExpired, fault.SessionExpired)
 	case Local:
 		codes = append(codes, fault.NotFound)
+	}
+	if r.Policy.Class != web.Free {
+		codes = append(codes, fault.RateLimited)
+	}
+	if !r.Policy.AnyHost {
+		codes = append(codes, fault.InvalidHost)
 	}
 	codes = append(codes, fault.InternalServerError, fault.ServiceUnavailable)
 	seen := map[string]bool{}

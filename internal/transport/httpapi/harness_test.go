@@ -94,7 +94,7 @@ func (s *service) mount() {
 	mux := web.NewMux(s.Log)
 	s.API.Mount(mux)
 	(&pages.Pages{Log: s.Log, Signup: s.Signup, Mailbox: s.Mailbox, MailboxPublic: s.MailboxPublic}).Mount(mux)
-	s.handler = web.Wrap(mux, web.Chain(s.Log))
+	s.handler = web.Wrap(mux, web.Edge{Log: s.Log}.Chain())
 }
 
 // newAPI is a service whose jobs are worked, so that mails arrive.

@@ -22,8 +22,8 @@ type healthAPI struct {
 
 func (a healthAPI) routes() []Route {
 	return []Route{
-		plain("GET /health/live", "Is the process alive", a.live, answers[health]).tag("Health").quiet(),
-		plain("GET /health/ready", "Can it answer", a.readiness, answers[health]).tag("Health").quiet(),
+		plain("GET /health/live", "Is the process alive", a.live, answers[health]).tag("Health").quiet().limit(web.Free).anyHost(),
+		plain("GET /health/ready", "Can it answer", a.readiness, answers[health]).tag("Health").quiet().limit(web.Free).anyHost(),
 	}
 }
 

@@ -7,13 +7,14 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/authsdk/authsdk/internal/core/keyring"
+	"github.com/authsdk/authsdk/internal/transport/web"
 )
 
 type keyringAPI struct{ keys *keyring.Keyring }
 
 func (a keyringAPI) routes() []Route {
 	return []Route{
-		plain("GET /.well-known/jwks.json", "The keys that verify tokens", a.jwks, answersJWKS).tag("Services").quiet(),
+		plain("GET /.well-known/jwks.json", "The keys that verify tokens", a.jwks, answersJWKS).tag("Services").quiet().limit(web.Machine).anyHost(),
 	}
 }
 

@@ -28,7 +28,7 @@ func (a *API) describe() huma.API {
 }
 
 // build binds every route and returns the description of all.
-func (a *API) build(handle func(pattern string, h http.Handler)) *huma.OpenAPI {
+func (a *API) build(handle func(policy web.Policy, pattern string, h http.Handler)) *huma.OpenAPI {
 	api := a.describe()
 	for _, r := range a.Routes() {
 		h := r.bind(a, api, r)
@@ -39,7 +39,7 @@ func (a *API) build(handle func(pattern string, h http.Handler)) *huma.OpenAPI {
 		if r.Quiet {
 			served = web.Quiet(served)
 		}
-		handle(r.Pattern, served)
+		handle(r.Policy, r.Pattern, served)
 	}
 	tidy(api.OpenAPI().Components.Schemas.Map())
 	return api.OpenAPI()
@@ -61,7 +61,7 @@ func tidy(schemas map[string]*huma.Schema) {
 
 // OpenAPI returns the description as YAML, for the file in the repository.
 func (a *API) OpenAPI() ([]byte, error) {
-	return a.build(func(string, http.Handler) {}).YAML()
+	return a.build(func(web.Policy, string, http.Handler) {}).YAML()
 }
 
 // operation is the route in the API description.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/authsdk/authsdk/internal/core/session"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
+	"github.com/authsdk/authsdk/internal/transport/web"
 )
 
 type sessionAPI struct{ sessions *session.Service }
@@ -13,10 +14,10 @@ type sessionAPI struct{ sessions *session.Service }
 func (a sessionAPI) routes() []Route {
 	return []Route{
 		endpoint("POST /auth/token", "Trade a refresh token for new tokens", a.refresh, fault.SessionExpired, fault.RateLimited).
-			tag("Sessions").formTo(a.clientCredentials),
+			tag("Sessions").limit(web.Token).formTo(a.clientCredentials),
 		command("POST /auth/logout", "End a session", a.logout, fault.InvalidToken).tag("Sessions").optionalBody(),
 		plain("GET /auth/validate", "Tell whether an access token is good right now", a.validate, answersNothing).
-			tag("Services").auth(Session).success(http.StatusNoContent).quiet(),
+			tag("Services").auth(Session).success(http.StatusNoContent).quiet().limit(web.Machine).anyHost(),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/authsdk/authsdk/internal/core/session"
 	"github.com/authsdk/authsdk/internal/flow/signin"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
+	"github.com/authsdk/authsdk/internal/transport/web"
 )
 
 type signinAPI struct{ signin *signin.Service }
@@ -13,7 +14,7 @@ type signinAPI struct{ signin *signin.Service }
 func (a signinAPI) routes() []Route {
 	return []Route{
 		endpoint("POST /auth/login", "Log in with e-mail and password", a.login,
-			fault.InvalidCredentials, fault.EmailNotVerified, fault.AudienceNotAllowed).tag("Sessions"),
+			fault.InvalidCredentials, fault.EmailNotVerified, fault.AudienceNotAllowed).tag("Sessions").limit(web.Login),
 	}
 }
 

@@ -25,7 +25,6 @@ const (
 
 // Policy is what a route asks of the edge.
 type Policy struct {
-	Quiet   bool // successes are logged at DEBUG only
 	AnyHost bool // exempt from the host allow-list: probes and services use other names
 	Class   Class
 }
@@ -63,6 +62,9 @@ type Gate struct {
 // admit checks the host, then the budget of the client's address: for this
 // route, and for everything it asks.
 func (g *Gate) admit(w http.ResponseWriter, r *http.Request, pattern string, p Policy) error {
+	if g == nil {
+		return nil
+	}
 	if !p.AnyHost && !g.Hosts.allow(r.Host) {
 		return fault.New(fault.InvalidHost)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/authsdk/authsdk/internal/foundation/metric"
+	"github.com/authsdk/authsdk/internal/foundation/trace"
 	"github.com/authsdk/authsdk/internal/platform/audit"
 )
 
@@ -30,13 +31,23 @@ const (
 // Middleware wraps a handler.
 type Middleware func(http.Handler) http.Handler
 
+// Edge is what surrounds every route.
+type Edge struct {
+	Log     *slog.Logger
+	Metrics *metric.Metrics // may be nil
+	Proxies Proxies
+	Origins []string // whose pages may call the API with a bearer token
+	HTTPS   bool     // people reach this service over TLS
+}
+
 // Chain is what every request passes through, outermost first.
-func Chain(log *slog.Logger) []Middleware {
+func (e Edge) Chain() []Middleware {
 	return []Middleware{
-		origin,
-		secure,
-		accessLog(log),
-		recoverPanic(log),
+		origin(e.Proxies),
+		secure(e.HTTPS),
+		observe(e.Log, e.Metrics),
+		recoverPanic(e.Log),
+		cors(e.Origins),
 		bound,
 	}
 }
@@ -50,18 +61,20 @@ func Wrap(h http.Handler, chain []Middleware) http.Handler {
 }
 
 // origin names the request and says where it came from.
-func origin(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := r.Header.Get(correlationHeader)
-		if !goodID(id) {
-			id = uuid.NewString()
-		}
-		w.Header().Set(correlationHeader, id)
-		ctx := audit.WithOrigin(r.Context(), audit.Origin{
-			IP: peer(r.RemoteAddr), UserAgent: userAgent(r.UserAgent()), CorrelationID: id,
+func origin(proxies Proxies) Middleware {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			id := r.Header.Get(correlationHeader)
+			if !goodID(id) {
+				id = uuid.NewString()
+			}
+			w.Header().Set(correlationHeader, id)
+			ctx := audit.WithOrigin(r.Context(), audit.Origin{
+				IP: proxies.clientIP(r), UserAgent: userAgent(r.UserAgent()), CorrelationID: id,
+			})
+			next.ServeHTTP(w, r.WithContext(ctx))
 		})
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
+	}
 }
 
 // goodID accepts what cannot harm a log: 1 to 128 letters, digits and -_.:/
@@ -69,14 +82,6 @@ func goodID(id string) bool {
 	return id != "" && len(id) <= 128 && !strings.ContainsFunc(id, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.:/", r))
 	})
-}
-
-func peer(remote string) string {
-	address, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return ""
-	}
-	return address.Addr().Unmap().WithZone("").String()
 }
 
 // userAgent makes the header storable: valid text, no control characters,
@@ -97,18 +102,22 @@ func userAgent(ua string) string {
 
 // secure sets the headers that every answer carries. Pages and cacheable answers
 // overwrite them.
-func secure(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains; preload") // browsers heed it over TLS only
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'")
-		h.Set("Cache-Control", "no-store")
-		h.Set("Pragma", "no-cache")
-		next.ServeHTTP(w, r)
-	})
+func secure(https bool) Middleware {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h := w.Header()
+			h.Set("X-Content-Type-Options", "nosniff")
+			h.Set("X-Frame-Options", "DENY")
+			h.Set("Referrer-Policy", "no-referrer")
+			if https {
+				h.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains")
+			}
+			h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'")
+			h.Set("Cache-Control", "no-store")
+			h.Set("Pragma", "no-cache")
+			next.ServeHTTP(w, r)
+		})
+	}
 }
 
 // bound limits the body and the time of a request.
@@ -147,19 +156,24 @@ func recoverPanic(log *slog.Logger) Middleware {
 	}
 }
 
-// accessLog writes a line a request: never a path, a query, a header or a body.
-func accessLog(log *slog.Logger) Middleware {
+// observe logs, counts and traces each request: never a path, a query, a header
+// or a body.
+func observe(log *slog.Logger, metrics *metric.Metrics) Middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
 			rec := &recorder{ResponseWriter: w}
 			matched := &match{route: "unmatched"}
-			r = r.WithContext(context.WithValue(r.Context(), matchKey{}, matched))
+			ctx, span := trace.StartRequest(r)
+			r = r.WithContext(context.WithValue(ctx, matchKey{}, matched))
 			defer func() { // in a panic, too
 				status := rec.status
 				if status == 0 {
 					status = http.StatusOK
 				}
+				took := time.Since(start)
+				metrics.Request(knownMethod(r.Method), matched.template(), status, took)
+				span.EndRequest(knownMethod(r.Method), matched.template(), status)
 				level := slog.LevelInfo
 				switch {
 				case status >= 400:
@@ -173,7 +187,7 @@ func accessLog(log *slog.Logger) Middleware {
 				origin := audit.OriginOf(r.Context())
 				log.LogAttrs(r.Context(), level, "request_completed",
 					slog.String("method", r.Method), slog.String("route", matched.route), slog.Int("status_code", status),
-					slog.Float64("duration_ms", float64(time.Since(start).Microseconds())/1000),
+					slog.Float64("duration_ms", float64(took.Microseconds())/1000),
 					slog.String("client_ip", origin.IP), slog.String("user_agent", origin.UserAgent))
 			}()
 			next.ServeHTTP(rec, r)
@@ -185,6 +199,23 @@ func accessLog(log *slog.Logger) Middleware {
 type match struct {
 	route string // the pattern, never the path
 	quiet bool
+}
+
+// template is the pattern without its method.
+func (m *match) template() string {
+	if _, path, ok := strings.Cut(m.route, " "); ok {
+		return path
+	}
+	return m.route
+}
+
+// knownMethod keeps what clients invent out of the labels.
+func knownMethod(method string) string {
+	switch method {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+		return method
+	}
+	return "other"
 }
 
 type matchKey struct{}

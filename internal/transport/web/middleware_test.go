@@ -31,7 +31,7 @@ func through(h http.Handler, r *http.Request) (*httptest.ResponseRecorder, []map
 	w := httptest.NewRecorder()
 	func() {
 		defer func() { recover() }() // what net/http does with http.ErrAbortHandler
-		Wrap(mux, Chain(log)).ServeHTTP(w, r)
+		Wrap(mux, Edge{Log: log}.Chain()).ServeHTTP(w, r)
 	}()
 	var lines []map[string]any
 	for dec := json.NewDecoder(&out); ; {
@@ -106,12 +106,20 @@ func TestEveryAnswerIsSecured(t *testing.T) {
 			"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
 			"Cache-Control": "no-store", "Pragma": "no-cache",
 			"Content-Security-Policy":   "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
-			"Strict-Transport-Security": "max-age=63072000; includeSubDomains; preload",
+			"Strict-Transport-Security": "", // not over plain HTTP
 		} {
 			if got := w.Header().Get(name); got != want {
 				t.Errorf("%s: %s: %q, want %q", target, name, got, want)
 			}
 		}
+	}
+}
+
+func TestOverTLSBrowsersAreToldToStayThere(t *testing.T) {
+	w := httptest.NewRecorder()
+	Wrap(NewMux(quietLog), Edge{Log: quietLog, HTTPS: true}.Chain()).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if got := w.Header().Get("Strict-Transport-Security"); got != "max-age=63072000; includeSubDomains" {
+		t.Error(got)
 	}
 }
 
@@ -172,7 +180,7 @@ func TestPanics(t *testing.T) {
 			http.NewResponseController(w).Flush()
 			panic("in the middle")
 		}))
-		srv := httptest.NewServer(Wrap(mux, Chain(log)))
+		srv := httptest.NewServer(Wrap(mux, Edge{Log: log}.Chain()))
 		defer srv.Close()
 		r, err := http.Get(srv.URL)
 		if err != nil {

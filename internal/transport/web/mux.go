@@ -12,15 +12,24 @@ import (
 // Mux is http.ServeMux with our envelope for unknown paths and methods. A path
 // with one slash too many at its end is redirected to the path without.
 type Mux struct {
-	log *slog.Logger
-	mux *http.ServeMux
+	Gate *Gate // nil admits everything
+
+	log      *slog.Logger
+	mux      *http.ServeMux
+	policies map[string]Policy // by pattern
 }
 
 // NewMux makes an empty Mux.
-func NewMux(log *slog.Logger) *Mux { return &Mux{log, http.NewServeMux()} }
+func NewMux(log *slog.Logger) *Mux {
+	return &Mux{log: log, mux: http.NewServeMux(), policies: map[string]Policy{}}
+}
 
-// Handle registers a pattern such as "POST /auth/login".
-func (m *Mux) Handle(pattern string, h http.Handler) {
+// Handle registers a pattern such as "POST /auth/login", with the zero Policy.
+func (m *Mux) Handle(pattern string, h http.Handler) { m.HandleAs(Policy{}, pattern, h) }
+
+// HandleAs registers a pattern with a policy.
+func (m *Mux) HandleAs(policy Policy, pattern string, h http.Handler) {
+	m.policies[pattern] = policy
 	m.mux.Handle(pattern, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if matched, ok := r.Context().Value(matchKey{}).(*match); ok {
 			matched.route = pattern
@@ -31,9 +40,16 @@ func (m *Mux) Handle(pattern string, h http.Handler) {
 
 // ServeHTTP implements http.Handler.
 func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	found, allow := m.look(r)
+	pattern, allow := m.look(r)
+	if err := m.Gate.admit(w, r, pattern, m.policies[pattern]); err != nil {
+		if matched, ok := r.Context().Value(matchKey{}).(*match); ok && pattern != "" {
+			matched.route = pattern
+		}
+		WriteFault(w, r, m.log, err)
+		return
+	}
 	switch {
-	case found:
+	case pattern != "":
 		m.mux.ServeHTTP(w, r)
 	case allow != "":
 		f := fault.New(fault.MethodNotAllowed)
@@ -49,17 +65,17 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// look reports whether a route is registered for the request, and if not, which
-// methods are for its path.
-func (m *Mux) look(r *http.Request) (found bool, allow string) {
+// look returns the pattern registered for the request, or if there is none,
+// which methods are for its path.
+func (m *Mux) look(r *http.Request) (pattern, allow string) {
 	h, pattern := m.mux.Handler(r)
 	if pattern != "" {
-		return true, ""
+		return pattern, ""
 	}
 	// Only the standard handler knows 404 from 405 and what is allowed.
 	p := probe{}
 	h.ServeHTTP(p, r)
-	return false, http.Header(p).Get("Allow")
+	return "", http.Header(p).Get("Allow")
 }
 
 // withoutSlash returns where a path that ends in a slash is known without it.
@@ -71,8 +87,8 @@ func (m *Mux) withoutSlash(r *http.Request) (string, bool) {
 	}
 	shorter := r.Clone(r.Context())
 	shorter.URL = &url.URL{Path: path, RawPath: strings.TrimSuffix(r.URL.RawPath, "/"), RawQuery: r.URL.RawQuery}
-	found, allow := m.look(shorter)
-	return shorter.URL.String(), found || allow != ""
+	pattern, allow := m.look(shorter)
+	return shorter.URL.String(), pattern != "" || allow != ""
 }
 
 // probe is a ResponseWriter that keeps the headers.

@@ -27,7 +27,7 @@ func face(log *slog.Logger) http.Handler {
 	mux.Handle("POST /things", Handle(log, say))
 	mux.Handle("GET /things/{id}", Handle(log, say))
 	mux.Handle("POST /only/post", Handle(log, say))
-	return Wrap(mux, Chain(log))
+	return Wrap(mux, Edge{Log: log}.Chain())
 }
 
 func TestMux(t *testing.T) {

@@ -1,0 +1,72 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/authsdk/authsdk/internal/foundation/fault"
+	"github.com/authsdk/authsdk/internal/foundation/secret"
+)
+
+// measure adds the values that are read when somebody asks.
+func (s *Server) measure(hasher *secret.Hasher) {
+	s.metrics.Gauge("database_connections_in_use", "Connections to the database in use.", func() float64 {
+		inUse, _ := s.db.Busy()
+		return float64(inUse)
+	})
+	s.metrics.Gauge("database_connections_max", "Connections to the database there may be.", func() float64 {
+		_, most := s.db.Busy()
+		return float64(most)
+	})
+	s.metrics.Gauge("password_hashes_waiting", "Password hashes that run or wait for a core.", func() float64 {
+		return float64(hasher.Waiting())
+	})
+	s.metrics.Gauge("revocation_tail_fresh", "1 if revocations were read within the last second.", func() float64 {
+		if s.feed.Fresh() {
+			return 1
+		}
+		return 0
+	})
+	s.metrics.Gauge("jobs_waiting", "Jobs that wait to run, now or later; -1 if the database does not answer.", func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+		defer cancel()
+		n, err := s.jobs.Waiting(ctx)
+		if err != nil {
+			return -1
+		}
+		return float64(n)
+	})
+}
+
+// showMetrics is open in development; elsewhere the token is asked for.
+func (s *Server) showMetrics(w http.ResponseWriter, r *http.Request) error {
+	token := s.cfg.Metrics.Token.Reveal()
+	given, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if token != "" && !secret.Equal([]byte(given), []byte(token)) {
+		return fault.New(fault.InvalidToken)
+	}
+	s.metrics.Handler().ServeHTTP(w, r)
+	return nil
+}
+
+// serveMetrics serves /metrics on its own address, if there is one.
+func (s *Server) serveMetrics(failed chan<- error) (stop func(), err error) {
+	if s.cfg.Metrics.Addr == "" {
+		return func() {}, nil
+	}
+	listener, err := listen(s.cfg.Metrics.Addr)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.metrics.Handler())
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		if err := srv.Serve(listener); err != http.ErrServerClosed {
+			failed <- err
+		}
+	}()
+	return func() { srv.Close() }, nil
+}
