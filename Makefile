@@ -49,6 +49,13 @@ e2e: build ## The real binary on both engines, from outside
 soak: build ## The long fault runs, full size; by hand, an hour or more
 	@AUTHD_BINARY=$(CURDIR)/bin/authd AUTHD_SOAK=1 $(ENGINES) $(GO) test -count=1 -timeout 3h -v ./e2e/...
 
+FUZZTIME ?= 20s
+.PHONY: fuzz
+fuzz: ## Every fuzz target for FUZZTIME (20s) each
+	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' internal cmd sdk/go/authsdk | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -rhoE '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | sed 's/func //'); do \
+	    echo "$$p $$f"; $(GO) test ./$$p -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) || exit 1; done; done
+
 .PHONY: bench
 bench: ## Ceilings and our figures in one run
 	@cd bench && $(GO) test -run '^$$' -bench . -benchmem ./...

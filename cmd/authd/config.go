@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -40,9 +39,7 @@ func (c configShowCmd) Run(e *env) error {
 		return err
 	}
 	if c.JSON {
-		encoder := json.NewEncoder(e.out)
-		encoder.SetIndent("", "  ")
-		return errors.Join(encoder.Encode(cfg.Show()), err)
+		return errors.Join(printJSON(e, cfg.Show()), err)
 	}
 	fmt.Fprint(e.out, cfg.Show())
 	return err

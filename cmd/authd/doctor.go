@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -26,9 +25,7 @@ func (c *doctorCmd) Run(e *env) error {
 		}
 	}
 	if c.JSON {
-		encoder := json.NewEncoder(e.out)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(findings); err != nil {
+		if err := printJSON(e, findings); err != nil {
 			return err
 		}
 	} else {

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -27,6 +28,7 @@ type cli struct {
 	Doctor      doctorCmd      `cmd:"" help:"Examine configuration, database, keys, Redis and mail, and say what to do."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running authd whether it is ready; for containers."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
+	Completion  completionCmd  `cmd:"" help:"Print a script that completes commands in your shell."`
 }
 
 // env is what a command may touch.
@@ -35,6 +37,14 @@ type env struct {
 	environ []string
 	out     io.Writer
 	err     io.Writer
+}
+
+// printJSON is what --json prints.
+func printJSON(e *env, value any) error {
+	encoder := json.NewEncoder(e.out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
 }
 
 // run is main without the process around it.

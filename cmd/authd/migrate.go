@@ -42,14 +42,23 @@ func (c *migrateUpCmd) Run(e *env) error {
 	})
 }
 
-type migrateStatusCmd struct{}
+type migrateStatusCmd struct {
+	JSON bool `name:"json" help:"As a JSON object."`
+}
 
 // Run implements the command.
-func (migrateStatusCmd) Run(e *env) error {
+func (c migrateStatusCmd) Run(e *env) error {
 	return withDB(e, false, func(d *db.DB) error {
 		pending, err := server.Pending(e.ctx, d)
 		if err != nil {
 			return err
+		}
+		if c.JSON {
+			names := []string{}
+			for _, m := range pending {
+				names = append(names, m.Name)
+			}
+			return printJSON(e, map[string]any{"pending": names})
 		}
 		if len(pending) == 0 {
 			fmt.Fprintln(e.out, "The database is up to date.")
