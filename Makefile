@@ -25,21 +25,30 @@ run: build ## Build authd and serve on http://localhost:8000, ready to use
 demo: build ## Walk the whole story with authd and two services, in plain words
 	@$(GO) run ./e2e/demo -authd bin/authd
 
+# Everything but deploy/, whose checks need large tools that a newcomer does not.
+PACKAGES = $$($(GO) list ./... | grep -v '/deploy$$') ./sdk/go/authsdk/... ./examples/...
+
+.PHONY: tools
+tools:
+	@cd tools && GOWORK=off CGO_ENABLED=0 $(GO) build -o ../bin/ honnef.co/go/tools/cmd/staticcheck github.com/rhysd/actionlint/cmd/actionlint ./deploycheck
+
 .PHONY: test
 test: ## Run the tests on SQLite and on PostgreSQL + Redis (started or installed as needed)
-	@$(ENGINES) $(GO) test ./... ./sdk/go/authsdk/... ./examples/...
+	@$(ENGINES) $(GO) test $(PACKAGES)
+
+.PHONY: lint
+lint: tools ## Format, vet, staticcheck
+	@files=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); if [ -n "$$files" ]; then echo "not formatted (gofmt -w):"; echo "$$files"; exit 1; fi
+	@for m in $(MODULES); do (cd $$m && $(GO) vet ./... && $(CURDIR)/bin/staticcheck ./...); done
+	@cd tools && export GOWORK=off && $(GO) vet ./... && ../bin/staticcheck ./...
 
 .PHONY: check
-check: ## Format, vet, staticcheck, generated files, then make test
-	@files=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); if [ -n "$$files" ]; then echo "not formatted (gofmt -w):"; echo "$$files"; exit 1; fi
-	@for m in $(MODULES); do (cd $$m && $(GO) vet ./...); done
-	@cd tools && GOWORK=off $(GO) build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
-	@for m in $(MODULES); do (cd $$m && $(CURDIR)/bin/staticcheck ./...); done
-	@$(MAKE) --no-print-directory test
+check: lint test ## Format, vet, staticcheck, generated files, make test, deploy files
+	@$(GO) test ./deploy
 
 .PHONY: race
 race: ## make test under the race detector, on PostgreSQL
-	@CGO_ENABLED=1 AUTHD_TEST_SQLITE=off $(ENGINES) $(GO) test -race ./... ./sdk/go/authsdk/... ./examples/...
+	@CGO_ENABLED=1 AUTHD_TEST_SQLITE=off $(ENGINES) $(GO) test -race $(PACKAGES)
 
 .PHONY: e2e
 e2e: build ## The real binary on both engines, from outside
@@ -59,6 +68,10 @@ fuzz: ## Every fuzz target for FUZZTIME (20s) each
 .PHONY: bench
 bench: ## Ceilings and our figures in one run
 	@cd bench && $(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: dist
+dist: ## Build the archives of a release and their checksums into dist/
+	@deploy/dist.sh $(VERSION)
 
 .PHONY: gen
 gen: ## Write the generated files: openapi.yaml, .env-sample, docs/reference
