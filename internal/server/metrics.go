@@ -8,6 +8,7 @@ import (
 
 	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/foundation/secret"
+	"github.com/authsdk/authsdk/internal/transport/web"
 )
 
 // measure adds the values that are read when somebody asks.
@@ -40,7 +41,7 @@ func (s *Server) measure(hasher *secret.Hasher) {
 	})
 }
 
-// showMetrics is open in development; elsewhere the token is asked for.
+// showMetrics asks for the token, if there is one.
 func (s *Server) showMetrics(w http.ResponseWriter, r *http.Request) error {
 	token := s.cfg.Metrics.Token.Reveal()
 	given, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -61,7 +62,7 @@ func (s *Server) serveMetrics(failed chan<- error) (stop func(), err error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", s.metrics.Handler())
+	mux.Handle("GET /metrics", web.Handle(s.log, s.showMetrics))
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		if err := srv.Serve(listener); err != http.ErrServerClosed {

@@ -41,6 +41,9 @@ import (
 // drainFor is how long requests and jobs in flight get to finish.
 const drainFor = 20 * time.Second
 
+// tracesFor is how much of that a collector gets that does not answer.
+const tracesFor = 3 * time.Second
+
 // Server is a built authd.
 type Server struct {
 	// FirstAdmin is the admin that this start made, in development only.
@@ -78,7 +81,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, o Options) (
 		}
 	}()
 	if endpoint := cfg.Tracing.OTLPEndpoint; endpoint != "" {
-		if s.traces, err = trace.Setup(ctx, endpoint, cfg.App.Service, float64(cfg.Tracing.SamplePercent)/100); err != nil {
+		if s.traces, err = trace.Setup(ctx, endpoint, cfg.App.Service, float64(cfg.Tracing.SamplePercent)/100, log); err != nil {
 			return nil, err
 		}
 	}
@@ -198,6 +201,12 @@ func (s *Server) mail() (mail.Sender, *mail.Mailbox) {
 // then requests, jobs and what waits to be written.
 func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	defer s.close()
+	failed := make(chan error, 2)
+	stopMetrics, err := s.serveMetrics(failed) // first: a taken address must not stop what has begun
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	if err := s.jobs.Start(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
@@ -211,13 +220,7 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	failed := make(chan error, 2)
 	go func() { failed <- srv.Serve(listener) }()
-	stopMetrics, err := s.serveMetrics(failed)
-	if err != nil {
-		return err
-	}
-	defer stopMetrics()
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
@@ -233,7 +236,9 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		s.log.Warn("some jobs did not finish in time; they run again at the next start", "error", stopErr)
 	}
 	stop()
-	if traceErr := s.traces(drain); traceErr != nil {
+	last, cancelLast := context.WithTimeout(drain, tracesFor)
+	defer cancelLast()
+	if traceErr := s.traces(last); traceErr != nil {
 		s.log.Warn("the last traces were not sent", "error", traceErr)
 	}
 	if errors.Is(err, http.ErrServerClosed) {

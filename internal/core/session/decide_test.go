@@ -1,8 +1,6 @@
 package session
 
 import (
-	"flag"
-	"os"
 	"testing"
 	"time"
 
@@ -241,13 +239,4 @@ func TestVerdictsHaveNames(t *testing.T) {
 			t.Errorf("%q, want %q", v, want)
 		}
 	}
-}
-
-// The state machine is cheap to try: unless the command line says otherwise,
-// properties are tried twenty times as often as usual.
-func TestMain(m *testing.M) {
-	if err := flag.Set("rapid.checks", "2000"); err != nil {
-		panic(err)
-	}
-	os.Exit(m.Run())
 }

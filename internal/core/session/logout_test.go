@@ -7,7 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/authsdk/authsdk/internal/foundation/db"
-	"github.com/authsdk/authsdk/internal/foundation/db/dbtest"
 	"github.com/authsdk/authsdk/internal/platform/revocation"
 )
 
@@ -44,7 +43,7 @@ func TestWhoMaySignOut(t *testing.T) {
 		{"the tokens in each other's place", func(_ *world, p *Pair) { p.Access, p.Refresh = p.Refresh, p.Access }, "invalid_token", false},
 		{"no token at all", func(_ *world, p *Pair) { *p = Pair{} }, "invalid_token", false},
 	}
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		for _, row := range rows {
 			t.Run(row.name, func(t *testing.T) {
 				w := newWorld(t, d)
@@ -96,7 +95,7 @@ func (w *world) wasSignedOut(s Session) {
 }
 
 func TestSigningOutTwiceIsNoError(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		started, pair := w.signIn()
 		other, otherPair := w.signIn()
@@ -127,7 +126,7 @@ func (w *world) revokedAt(s Session) time.Time {
 
 // The first reason stays: a thief who signs out hides nothing.
 func TestSigningOutOfAStolenSessionKeepsTheReason(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		started, pair := w.signIn()
 		w.mustRotate(w.mustRotate(pair.Refresh).Refresh)
@@ -143,7 +142,7 @@ func TestSigningOutOfAStolenSessionKeepsTheReason(t *testing.T) {
 }
 
 func TestASessionThatNeverWasCannotSignOut(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		if code := w.logout("", encodeRefresh(ring, someone)); code != "invalid_token" {
 			t.Errorf("%q", code)

@@ -7,7 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/authsdk/authsdk/internal/foundation/db"
-	"github.com/authsdk/authsdk/internal/foundation/db/dbtest"
 )
 
 const racers = 32
@@ -49,7 +48,7 @@ func TestTabsThatRefreshAtOnceGetOneSuccessor(t *testing.T) {
 			return p
 		}, map[string]int{"token.refreshed": 1, "token.refresh_retried": 1, "token.issued": 2}},
 	}
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		for _, row := range rows {
 			t.Run(row.name, func(t *testing.T) {
 				w := newWorld(t, d)
@@ -80,7 +79,7 @@ func TestTabsThatRefreshAtOnceGetOneSuccessor(t *testing.T) {
 }
 
 func TestARefreshNeverOutrunsASignOut(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		started, pair := w.signIn()
 		pairs, errs := w.race(racers, func(i int, s *Service) (Pair, error) {
@@ -115,7 +114,7 @@ func TestARefreshNeverOutrunsASignOut(t *testing.T) {
 
 // Many displaced holders at once end the session once.
 func TestATheftIsRecordedOnce(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		started, pair := w.signIn()
 		w.mustRotate(w.mustRotate(pair.Refresh).Refresh)

@@ -20,7 +20,7 @@ import (
 const late = grace + time.Microsecond
 
 func TestARefreshMovesTheSessionOn(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		started, pair := w.signIn()
 		w.clock.Advance(time.Hour)
@@ -66,7 +66,7 @@ func TestWhenASessionEndsByItself(t *testing.T) {
 		{"used for ever, if there is no absolute end", Settings{RefreshTTL: 7 * day},
 			[]time.Duration{6 * day, 6 * day, 6 * day, 6 * day, 6 * day, 6 * day, 6 * day, 6 * day}, ""},
 	}
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		for _, row := range rows {
 			t.Run(row.name, func(t *testing.T) {
 				w := newWorld(t, d)
@@ -86,7 +86,7 @@ func TestWhenASessionEndsByItself(t *testing.T) {
 }
 
 func TestARefreshBringsWhatIsTrueNow(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		_, pair := w.signIn()
 		w.confirm()
@@ -126,7 +126,7 @@ func TestWhichSessionsCannotBeRefreshed(t *testing.T) {
 		{"one that is gone", func(w *world, s Session, _ *Pair) { w.change(`DELETE FROM sessions WHERE id = $1`, s.ID) }, false},
 		{"one that never was", func(_ *world, _ Session, p *Pair) { p.Refresh = encodeRefresh(ring, refreshToken{session: uuid.New()}) }, false},
 	}
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		for _, row := range rows {
 			t.Run(row.name, func(t *testing.T) {
 				w := newWorld(t, d)
@@ -153,7 +153,7 @@ func TestWhichSessionsCannotBeRefreshed(t *testing.T) {
 }
 
 func TestALostAnswerIsGivenAgain(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		_, first := w.signIn()
 		lost := w.mustRotate(first.Refresh)
@@ -221,7 +221,7 @@ func TestTwoHoldersOfATokenEndTheSession(t *testing.T) {
 			return Pair{Refresh: encodeRefresh(ring, t)}
 		}},
 	}
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		for _, row := range rows {
 			t.Run(row.name, func(t *testing.T) {
 				w := newWorld(t, d)
@@ -291,7 +291,7 @@ func (w *world) wasStolen(id uuid.UUID) {
 }
 
 func TestAnswersCannotBeLostWithoutEnd(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		started, pair := w.signIn()
 		_, other := w.signIn()

@@ -29,7 +29,7 @@ func TestASessionIsStoredAsItBegan(t *testing.T) {
 		{"without an absolute end", nil, Settings{RefreshTTL: time.Hour}, noon.Add(time.Hour), time.Time{}, []string{"auth-service"}},
 		{"with an absolute end before the sliding one", nil, Settings{RefreshTTL: time.Hour, AbsoluteTTL: time.Minute}, noon.Add(time.Minute), noon.Add(time.Minute), []string{"auth-service"}},
 	}
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		for _, row := range rows {
 			t.Run(row.name, func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestWhereASessionCameFrom(t *testing.T) {
 		{"but not within a character", strings.Repeat("x", 511) + "é", strings.Repeat("x", 511)},
 		{"nor within a longer one", strings.Repeat("x", 510) + "𝄞", strings.Repeat("x", 510)},
 	}
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		for _, row := range rows {
 			t.Run(row.name, func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestWhichAccessTokensAreGood(t *testing.T) {
 		{"that is a refresh token", func(_ *world, _ Session, p *Pair) { p.Access = p.Refresh }, "invalid_token", true},
 		{"that is empty", func(_ *world, _ Session, p *Pair) { p.Access = "" }, "invalid_token", true},
 	}
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		for _, row := range rows {
 			for _, cached := range []bool{false, true}[:1+b2i(row.told)] {
 				t.Run(row.name+map[bool]string{true: ", checked before"}[cached], func(t *testing.T) {
@@ -183,7 +183,7 @@ func b2i(b bool) int {
 }
 
 func TestCheckTellsWhoItIs(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+	each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		started, pair := w.signIn("orders-api")
 		id, err := w.Check(t.Context(), pair.Access)

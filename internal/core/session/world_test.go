@@ -2,6 +2,9 @@ package session
 
 import (
 	"context"
+	"flag"
+	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,6 +21,48 @@ import (
 	"github.com/authsdk/authsdk/internal/platform/limit"
 	"github.com/authsdk/authsdk/internal/platform/revocation"
 )
+
+// The state machine is cheap to try: unless the command line says otherwise,
+// properties are tried twenty times as often as usual.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "2000"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	for _, f := range slices.Backward(atEnd) {
+		f()
+	}
+	os.Exit(code)
+}
+
+// each is dbtest.Each with one PostgreSQL database for the whole package: making
+// one takes longer than most of these tests, and worlds do not meet.
+func each(t *testing.T, test func(t *testing.T, d *db.DB)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) {
+		if os.Getenv("AUTHD_TEST_SQLITE") == "off" {
+			t.Skip("AUTHD_TEST_SQLITE=off")
+		}
+		test(t, dbtest.SQLite(t))
+	})
+	t.Run("postgres", func(t *testing.T) {
+		if shared == nil {
+			shared = dbtest.Postgres(outlived{t})
+		}
+		test(t, shared)
+	})
+}
+
+var (
+	shared *db.DB
+	atEnd  []func()
+)
+
+// outlived is a test whose database outlives it.
+type outlived struct{ testing.TB }
+
+func (outlived) Cleanup(f func()) { atEnd = append(atEnd, f) }
+func (outlived) Log(...any)       {}
 
 // noon has as many digits as are stored.
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 123_456_000, time.UTC)

@@ -71,6 +71,9 @@ func (m *Metrics) Gauge(name, help string, read func() float64) {
 
 // Handler serves the counters in the Prometheus text format.
 func (m *Metrics) Handler() http.Handler {
+	if m == nil {
+		return http.NotFoundHandler()
+	}
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 

@@ -6,7 +6,11 @@ package trace
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -20,18 +24,56 @@ import (
 
 // Setup sends spans to an OTLP/HTTP endpoint such as http://localhost:4318.
 // ratio of the traces that start here are kept; those that a caller started
-// follow the caller's decision. stop sends what waits.
-func Setup(ctx context.Context, endpoint, service string, ratio float64) (stop func(context.Context) error, err error) {
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint))
+// follow the caller's decision. Spans that cannot be sent are dropped; the log
+// hears of the first and of the recovery. stop sends what waits.
+func Setup(ctx context.Context, endpoint, service string, ratio float64, log *slog.Logger) (stop func(context.Context) error, err error) {
+	address, err := tracesURL(endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("tracing: %w", err)
+	}
+	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(address))
 	if err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
 	provider := sdk.NewTracerProvider(
-		sdk.WithBatcher(exporter),
+		sdk.WithBatcher(&reporting{SpanExporter: exporter, log: log}),
 		sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(ratio))),
 		sdk.WithResource(resource.NewSchemaless(attribute.String("service.name", service))))
 	otel.SetTracerProvider(provider)
 	return provider.Shutdown, nil
+}
+
+// tracesURL is where a collector takes spans: below its base address (OTLP
+// specification, OTLP/HTTP request). An address that ends so is one already.
+func tracesURL(endpoint string) (string, error) {
+	const path = "/v1/traces"
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return "", err
+	}
+	if !strings.HasSuffix(u.Path, path) {
+		u = u.JoinPath(path)
+	}
+	return u.String(), nil
+}
+
+// reporting tells the log when spans cannot be sent, and when they can again.
+type reporting struct {
+	sdk.SpanExporter
+	log     *slog.Logger
+	failing atomic.Bool
+}
+
+// ExportSpans returns nil: OpenTelemetry would print the error of every batch.
+func (e *reporting) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
+	err := e.SpanExporter.ExportSpans(ctx, spans)
+	switch was := e.failing.Swap(err != nil); {
+	case err != nil && !was:
+		e.log.Warn("traces cannot be sent, so they are dropped", "error", err)
+	case err == nil && was:
+		e.log.Info("traces are sent again")
+	}
+	return nil
 }
 
 var (

@@ -59,13 +59,23 @@ func parseIP(s string) (netip.Addr, bool) {
 	return a.Unmap().WithZone(""), true
 }
 
-// ParseProxies reads the setting; the configuration has been checked.
-func ParseProxies(cidrs []string) Proxies {
+// ParseProxies reads the setting, whose entries are ranges or addresses; the
+// configuration has been checked.
+func ParseProxies(entries []string) Proxies {
 	var p Proxies
-	for _, c := range cidrs {
-		if prefix, err := netip.ParsePrefix(c); err == nil {
-			p = append(p, prefix)
+	for _, entry := range entries {
+		prefix, err := netip.ParsePrefix(entry)
+		if err != nil {
+			address, ok := parseIP(entry)
+			if !ok {
+				continue
+			}
+			prefix = netip.PrefixFrom(address, address.BitLen())
 		}
+		if a := prefix.Addr(); a.Is4In6() && prefix.Bits() >= 96 { // peers are compared as IPv4
+			prefix = netip.PrefixFrom(a.Unmap(), prefix.Bits()-96)
+		}
+		p = append(p, prefix.Masked())
 	}
 	return p
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // cors lets pages of the listed origins call the API with a bearer token. There
@@ -16,7 +17,7 @@ func cors(origins []string) Middleware {
 			h := w.Header()
 			h.Add("Vary", "Origin")
 			origin := r.Header.Get("Origin")
-			if !slices.Contains(origins, origin) {
+			if !slices.ContainsFunc(origins, func(o string) bool { return strings.EqualFold(o, origin) }) {
 				next.ServeHTTP(w, r)
 				return
 			}

@@ -37,6 +37,9 @@ func Explain(ctx context.Context, log *slog.Logger, err error) (status int, head
 	if f.RetryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(f.RetryAfter.Seconds()))))
 	}
+	if f.Code == fault.RateLimited { // by whatever budget: the edge may have shown one that is not used up
+		header.Set("RateLimit-Remaining", "0")
+	}
 	if f.Allow != "" {
 		header.Set("Allow", f.Allow)
 	}

@@ -19,6 +19,9 @@ func (h Hosts) allow(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	for _, allowed := range h {
 		allowed = strings.ToLower(allowed)
+		if strings.Contains(allowed, ":") && !strings.HasPrefix(allowed, "[") { // IPv6, which a Host has in brackets
+			allowed = "[" + allowed + "]"
+		}
 		if suffix, wild := strings.CutPrefix(allowed, "*"); host == allowed || allowed == "*" || wild && strings.HasSuffix(host, suffix) && len(host) > len(suffix) {
 			return true
 		}

@@ -186,7 +186,7 @@ func observe(log *slog.Logger, metrics *metric.Metrics) Middleware {
 				}
 				origin := audit.OriginOf(r.Context())
 				log.LogAttrs(r.Context(), level, "request_completed",
-					slog.String("method", r.Method), slog.String("route", matched.route), slog.Int("status_code", status),
+					slog.String("method", knownMethod(r.Method)), slog.String("route", matched.route), slog.Int("status_code", status),
 					slog.Float64("duration_ms", float64(took.Microseconds())/1000),
 					slog.String("client_ip", origin.IP), slog.String("user_agent", origin.UserAgent))
 			}()
@@ -209,7 +209,7 @@ func (m *match) template() string {
 	return m.route
 }
 
-// knownMethod keeps what clients invent out of the labels.
+// knownMethod keeps what clients invent out of labels and logs.
 func knownMethod(method string) string {
 	switch method {
 	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":

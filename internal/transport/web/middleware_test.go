@@ -228,7 +228,7 @@ func TestExplain(t *testing.T) {
 			Envelope{Detail: "Some fields are not valid.", Code: "validation_error", Errors: []fault.Field{{Field: "a", Message: "must be b"}}}, ""},
 		{"with its context around it", t.Context(), fmt.Errorf("signup.Signup: %w", fault.New(fault.AlreadyVerified)), 400, http.Header{},
 			Envelope{Detail: "Email is already verified.", Code: "already_verified"}, ""},
-		{"the time to wait is rounded up", t.Context(), fault.Retry(fault.RateLimited, 1100*time.Millisecond), 429, http.Header{"Retry-After": {"2"}},
+		{"the time to wait is rounded up", t.Context(), fault.Retry(fault.RateLimited, 1100*time.Millisecond), 429, http.Header{"Retry-After": {"2"}, "Ratelimit-Remaining": {"0"}},
 			Envelope{Detail: "Rate limit exceeded.", Code: "rate_limited"}, ""},
 		{"a 401 names the scheme", t.Context(), fault.New(fault.InvalidToken), 401, http.Header{"Www-Authenticate": {"Bearer"}},
 			Envelope{Detail: "Invalid token.", Code: "invalid_token"}, ""},

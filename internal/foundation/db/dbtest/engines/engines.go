@@ -54,11 +54,16 @@ func choose(engine, variable string, private func() (*Server, error)) (string, e
 		}
 		return server.URL, nil
 	case "off":
-		if os.Getenv("CI") != "" {
-			return "", fmt.Errorf("%s=off leaves %s out, but CI is set, and CI tests every engine", variable, engine)
-		}
-		return "", fmt.Errorf("%w: %s=off", ErrLeftOut, variable)
+		return "", leftOut(engine, variable)
 	default:
 		return url, nil
 	}
+}
+
+// leftOut is the answer to a variable that is off.
+func leftOut(engine, variable string) error {
+	if os.Getenv("CI") != "" {
+		return fmt.Errorf("%s=off leaves %s out, but CI is set, and CI tests every engine", variable, engine)
+	}
+	return fmt.Errorf("%w: %s=off", ErrLeftOut, variable)
 }
