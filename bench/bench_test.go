@@ -14,7 +14,6 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -151,7 +150,7 @@ func (a *authd) do(b *testing.B, r *http.Request, want int, into any) {
 	a.handler.ServeHTTP(w, r)
 	answer, _ := io.ReadAll(w.Result().Body)
 	if w.Code != want {
-		b.Fatal(fmt.Sprintf("%s: %d %s", r.URL.Path, w.Code, answer))
+		b.Fatalf("%s: %d %s", r.URL.Path, w.Code, answer)
 	}
 	if into != nil {
 		if err := json.Unmarshal(answer, into); err != nil {

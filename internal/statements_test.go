@@ -38,6 +38,10 @@ var unresolvable = map[string]string{
 	"platform/audit.ensurePartition": "DDL takes no parameters, and names partitions after months; the audit tests run it",
 }
 
+// printed are the functions whose texts are shown to operators and never run
+// here; an e2e test runs what migrate up --sql prints.
+var printed = map[string]bool{"foundation/db.historyTable": true, "platform/jobs.Pending": true}
+
 // leastStatements guards against a test that finds nothing: a little below what
 // there is.
 const leastStatements = 30
@@ -129,7 +133,7 @@ func TestNoStatementGoesUnseen(t *testing.T) {
 	found := statements(t)
 	for _, s := range program(t) {
 		for _, literal := range literals(s) {
-			if !looksLikeSQL.MatchString(literal.text) || isKnown(found, literal.text) || unresolvable[literal.function] != "" {
+			if !looksLikeSQL.MatchString(literal.text) || isKnown(found, literal.text) || unresolvable[literal.function] != "" || printed[literal.function] {
 				continue
 			}
 			t.Errorf("%s: this looks like SQL and no query was found that runs it, so nothing checks it:\n%s", literal.place, strings.TrimSpace(literal.text))

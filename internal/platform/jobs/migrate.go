@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
 	"github.com/riverqueue/river/rivermigrate"
@@ -62,7 +63,16 @@ func Pending(ctx context.Context, d *db.DB) ([]db.Migration, error) {
 	var pending []db.Migration
 	for _, v := range m.AllVersions() {
 		if !seen[v.Version] {
-			pending = append(pending, db.Migration{Version: int64(v.Version), Name: fmt.Sprintf("river %03d: %s", v.Version, v.Name), SQL: v.SQLUp})
+			// What River's own migrator does beside running the text: no schema,
+			// and a row that says so (with the column line from 5 on).
+			record := fmt.Sprintf("INSERT INTO river_migration (version) VALUES (%d);", v.Version)
+			if v.Version >= 5 {
+				record = fmt.Sprintf("INSERT INTO river_migration (line, version) VALUES ('main', %d);", v.Version)
+			}
+			pending = append(pending, db.Migration{
+				Version: int64(v.Version), Name: fmt.Sprintf("river %03d: %s", v.Version, v.Name),
+				SQL: strings.ReplaceAll(v.SQLUp, "/* TEMPLATE: schema */", "") + "\n" + record + "\n",
+			})
 		}
 	}
 	return pending, nil

@@ -13,7 +13,7 @@ import (
 var filled = map[string]any{
 	"Email": `"<b>jo</b>"@example.org`,
 	"Link":  "https://auth.example.com/verify-email?a=1&token=abc",
-	"Hours": 24,
+	"Life":  "24 hours",
 }
 
 func TestEveryMailHasThreeTemplates(t *testing.T) {
