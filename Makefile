@@ -15,6 +15,7 @@ help: ## List these commands
 
 .PHONY: build
 build: ## Build bin/authd
+	@[ -x bin/authd ] || echo "building bin/authd (the first time takes a few minutes)"
 	@$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/authd ./cmd/authd
 
 .PHONY: run
@@ -63,7 +64,7 @@ FUZZTIME ?= 20s
 fuzz: ## Every fuzz target for FUZZTIME (20s) each
 	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' internal cmd sdk/go/authsdk | xargs -n1 dirname | sort -u); do \
 	  for f in $$(grep -rhoE '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | sed 's/func //'); do \
-	    echo "$$p $$f"; $(GO) test ./$$p -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) || exit 1; done; done
+	    echo "$$p $$f"; $(GO) test ./$$p -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s || exit 1; done; done
 
 .PHONY: bench
 bench: ## Ceilings and our figures in one run

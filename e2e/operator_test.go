@@ -184,7 +184,7 @@ func startNginx(t *testing.T, path, a, b string) (address string, roots *x509.Ce
 	noError(t, err)
 	conf, err := os.ReadFile("../deploy/nginx.conf")
 	noError(t, err)
-	site := strings.NewReplacer("127.0.0.1:8001", a, "127.0.0.1:8002", b, "listen 443", "listen "+address, "/etc/authd/tls", certificate).Replace(string(conf))
+	site := strings.NewReplacer("127.0.0.1:8001", a, "127.0.0.1:8002", b, "listen 443", "listen "+address, "/etc/authd/tls", certificate, "/var/log/nginx/authd.log", dir+"/access.log").Replace(string(conf))
 	main := "daemon off; master_process off; pid " + dir + "/pid; error_log stderr warn;\n" +
 		"events {}\nhttp {\naccess_log off;\n"
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {

@@ -25,7 +25,7 @@ var markers = []struct {
 }{
 	{`\bpg_`, db.Postgres, "functions and views of the server"},
 	{`\bxid8\b`, db.Postgres, "transaction ids order the revocation feed"},
-	{`\b(current_setting|clock_timestamp)\(`, db.Postgres, "what the server says of itself"},
+	{`\b(current_setting|set_config|clock_timestamp)\(`, db.Postgres, "what the server says of itself"},
 	{`^\s*LISTEN\b`, db.Postgres, "wakes the tail of the revocation feed"},
 	{`\bSKIP LOCKED\b`, db.Postgres, "SQLite has one writer and no row locks"},
 	{`\bsqlite_(master|version)\b`, db.SQLite, "what tables there are, and which SQLite this is"},

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/authsdk/authsdk/internal/config"
 )
@@ -23,7 +24,7 @@ func (configCheckCmd) Run(e *env) error {
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintln(e.out, "note:", w)
 	}
-	fmt.Fprintf(e.out, "The configuration is good (%s).\n", cfg.App.Environment)
+	fmt.Fprintf(e.out, "The configuration is good (%s), read from %s.\n", cfg.App.Environment, readFrom(e))
 	return nil
 }
 
@@ -45,5 +46,25 @@ func (c configShowCmd) Run(e *env) error {
 	return err
 }
 
-// load reads the settings from the environment and the working directory.
-func load(e *env) (*config.Config, error) { return config.Load(e.environ, ".") }
+// load reads the settings from the environment and from .env in the working
+// directory, or the file that --env-file names.
+func load(e *env) (*config.Config, error) {
+	if e.envFile == "" {
+		return config.Load(e.environ, ".")
+	}
+	if _, err := os.Stat(e.envFile); err != nil {
+		return nil, fmt.Errorf("--env-file: %w", err)
+	}
+	return config.LoadFile(e.environ, ".", e.envFile)
+}
+
+// readFrom says where the settings came from.
+func readFrom(e *env) string {
+	if e.envFile != "" {
+		return "the environment and " + e.envFile
+	}
+	if _, err := os.Stat(".env"); err == nil {
+		return "the environment and .env"
+	}
+	return "the environment; there is no .env here"
+}

@@ -22,6 +22,8 @@ func main() {
 
 // cli lists the commands.
 type cli struct {
+	EnvFile string `name:"env-file" placeholder:"FILE" help:"Read settings from this file instead of .env in the working directory."`
+
 	Serve       serveCmd       `cmd:"" help:"Serve until stopped."`
 	Migrate     migrateCmd     `cmd:"" help:"Bring the database schema up to date, or tell what it lacks."`
 	Config      configCmd      `cmd:"" help:"Check or show the settings."`
@@ -35,6 +37,7 @@ type cli struct {
 type env struct {
 	ctx     context.Context
 	environ []string
+	envFile string // empty: .env, if there is one
 	out     io.Writer
 	err     io.Writer
 }
@@ -50,6 +53,7 @@ func printJSON(e *env, value any) error {
 // run is main without the process around it.
 func run(ctx context.Context, args, environ []string, out, errOut io.Writer) int {
 	var c cli
+	e := &env{ctx: ctx, environ: environ, out: out, err: errOut}
 	exit := -1
 	parser, err := kong.New(&c,
 		kong.Name("authd"),
@@ -57,7 +61,7 @@ func run(ctx context.Context, args, environ []string, out, errOut io.Writer) int
 		kong.Writers(out, errOut),
 		kong.Exit(func(code int) { exit = code }),
 		kong.UsageOnError(),
-		kong.Bind(&env{ctx, environ, out, errOut}))
+		kong.Bind(e))
 	if err != nil {
 		fmt.Fprintln(errOut, "authd:", err)
 		return 2
@@ -73,6 +77,7 @@ func run(ctx context.Context, args, environ []string, out, errOut io.Writer) int
 		fmt.Fprintf(errOut, "authd: %v (see authd --help)\n", err)
 		return 2
 	}
+	e.envFile = c.EnvFile
 	if err := parsed.Run(); err != nil {
 		fmt.Fprintln(errOut, "authd:", err)
 		return 1

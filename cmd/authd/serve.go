@@ -32,7 +32,7 @@ func (c *serveCmd) Run(e *env) error {
 	// nobody saw.
 	listener, err := net.Listen("tcp", cfg.ListenAddr())
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s: %w (another program? set APP__PORT)", cfg.ListenAddr(), err)
+		return fmt.Errorf("cannot listen on %s: %w (another authd may be running already; otherwise set APP__PORT)", cfg.ListenAddr(), err)
 	}
 	s, err := server.New(e.ctx, cfg, log, server.Options{Migrate: c.Migrate})
 	if err != nil {
@@ -53,6 +53,14 @@ func engine(cfg *config.Config) string {
 	return scheme
 }
 
+// audience is a name that a login may ask for.
+func audience(cfg *config.Config) string {
+	if len(cfg.Auth.Audiences) > 0 {
+		return cfg.Auth.Audiences[0]
+	}
+	return "orders-api"
+}
+
 // welcome tells a newcomer what to try next.
 func welcome(cfg *config.Config, address net.Addr, admin *server.Admin) string {
 	base := "http://" + address.String()
@@ -71,7 +79,7 @@ Try it (copy line by line):
 `, base)
 	if cfg.Email.SMTP().Host == "" {
 		fmt.Fprintf(&b, `  # 2. read the mail: open %[1]s/dev/mailbox and press the link, or
-  TOKEN=$(curl -s '%[1]s/dev/mailbox/messages?to=you@example.com' | sed 's/.*"tokens":\["\([^"]*\)".*/\1/')
+  TOKEN=$(curl -s '%[1]s/dev/mailbox/messages?to=you@example.com' | grep -o '"tokens":\["[^"]*' | head -1 | cut -d'"' -f4)
   curl -s %[1]s/auth/verify-email -H 'Content-Type: application/json' -d "{\"token\":\"$TOKEN\"}"
 
 `, base)
@@ -79,12 +87,14 @@ Try it (copy line by line):
 		fmt.Fprint(&b, "  # 2. open the link in the mail\n\n")
 	}
 	fmt.Fprintf(&b, `  # 3. log in for a service of yours
-  ACCESS=$(curl -s %[1]s/auth/login -H 'Content-Type: application/json' -d '{"email":"you@example.com","password":"Correct-Horse-7","audience":"orders-api"}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+  ACCESS=$(curl -s %[1]s/auth/login -H 'Content-Type: application/json' -d '{"email":"you@example.com","password":"Correct-Horse-7","audience":"%[2]s"}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
 
   # 4. ask whether the token is good: 204
   curl -s -o /dev/null -w '%%{http_code}\n' %[1]s/auth/validate -H "Authorization: Bearer $ACCESS"
 
-`, base)
+Then: make a service trust it (README, "Protect a service"), or run make demo.
+
+`, base, audience(cfg))
 	if cfg.Email.SMTP().Host == "" {
 		fmt.Fprintf(&b, "Mailbox    %s/dev/mailbox\n", base)
 	}

@@ -122,7 +122,7 @@ type Password struct {
 
 // Email is the section EMAIL__.
 type Email struct {
-	PublicBaseURL    string        `env:"PUBLIC_BASE_URL" default:"http://localhost:8000" format:"URL" doc:"Where people reach this service: the start of the links in mails, and the issuer of tokens. https outside development."`
+	PublicBaseURL    string        `env:"PUBLIC_BASE_URL" default:"http://localhost:8000" format:"URL" doc:"Where people reach this service: the start of the links in mails, and the issuer of tokens. In development the default follows APP__PORT. https outside development."`
 	EmailFrom        string        `env:"EMAIL_FROM" default:"auth@localhost" format:"mail address" doc:"The sender."`
 	SMTPHost         string        `env:"SMTP_HOST" format:"host" doc:"The mail server. Empty in development shows all mail at /dev/mailbox; required outside development."`
 	SMTPPort         int           `env:"SMTP_PORT" default:"587" min:"1" max:"65535" doc:"Its port."`

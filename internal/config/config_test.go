@@ -352,11 +352,11 @@ func TestURLsThatCannotBeTakenApartAreMaskedWhole(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	c := mustLoad(t, []string{"APP__ENVIROMENT=production", "APP__PORT=9000", "OTHER__X=1", "__X=1", "EMAIL__SMTP_PASSWORD_FILE=", "APP__PORT_FILE=x"}, nil)
+	c := mustLoad(t, []string{"APP__ENVIROMENT=production", "APP_PORT=9000", "OTHER__X=1", "__X=1", "EMAIL__SMTP_PASSWORD_FILE=", "APP__PORT_FILE=x"}, nil)
 	want := []string{
 		"APP__ENVIROMENT is not a setting of this version, so it is ignored: check the spelling.",
 		"APP__PORT_FILE is not a setting of this version, so it is ignored: check the spelling.",
-		"EMAIL__PUBLIC_BASE_URL still says port 8000 but APP__PORT does not: links in mails will point to the wrong port.",
+		"APP_PORT is ignored: the name has two underscores, APP__PORT.",
 	}
 	if diff := cmp.Diff(want, c.Warnings()); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)

@@ -63,6 +63,11 @@ type given struct{ text, source string }
 // unknown ones are ignored. The error is a *Problems with everything that is
 // wrong; the Config is returned beside it, for `authd config show`.
 func Load(environ []string, dir string) (*Config, error) {
+	return LoadFile(environ, dir, filepath.Join(dir, ".env"))
+}
+
+// LoadFile is Load with another file than dir/.env.
+func LoadFile(environ []string, dir, path string) (*Config, error) {
 	c := &Config{sources: map[string]string{}}
 	p := &Problems{unread: map[string]bool{}}
 	vars := map[string]given{}
@@ -70,7 +75,7 @@ func Load(environ []string, dir string) (*Config, error) {
 		name string
 		vars map[string]string
 	}{
-		{fromDotEnv, readDotEnv(dir, p)},
+		{fromDotEnv, readDotEnv(path, p)},
 		{fromEnv, readEnviron(environ)},
 	} {
 		expandSections(source.vars, p)
@@ -163,9 +168,8 @@ func readEnviron(environ []string) map[string]string {
 	return vars
 }
 
-// readDotEnv reads dir/.env, if there is such a file.
-func readDotEnv(dir string, p *Problems) map[string]string {
-	path := filepath.Join(dir, ".env")
+// readDotEnv reads a .env file, if there is one.
+func readDotEnv(path string, p *Problems) map[string]string {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() {
 		return nil

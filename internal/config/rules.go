@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -12,6 +13,9 @@ import (
 // normalise brings accepted spellings to the one the program uses.
 func (c *Config) normalise() {
 	c.Email.PublicBaseURL = strings.TrimRight(c.Email.PublicBaseURL, "/")
+	if c.Development() && c.sources["EMAIL__PUBLIC_BASE_URL"] == fromDefault && c.App.Port != 0 {
+		c.Email.PublicBaseURL = "http://localhost:" + strconv.Itoa(c.App.Port)
+	}
 	raw := c.Database.URL.Reveal()
 	if rest, ok := strings.CutPrefix(raw, "postgresql://"); ok {
 		c.Database.URL = SecretURL("postgres://" + rest)
@@ -107,6 +111,11 @@ const makeOne = "make one with `openssl rand -base64 48`."
 func (c *Config) checkSecrets(p *Problems) {
 	keys := c.sealingKeys()
 	for i, k := range keys {
+		for j, old := range k.previous {
+			if wrong := weakness(old); old != "" && wrong != "" {
+				p.add(k.name+"_PREVIOUS", "entry %d %s: whoever guesses it can still use it, so remove it.", j+1, wrong)
+			}
+		}
 		switch wrong := weakness(k.current); {
 		case k.current == "":
 			p.add(k.name, "is not set: %s", makeOne)
@@ -290,11 +299,21 @@ func (c *Config) warn(vars map[string]given) {
 			c.warnings = append(c.warnings, name+" is not a setting of this version, so it is ignored: check the spelling.")
 		}
 	}
-	if c.Development() {
-		if c.App.Port != 8000 && c.sources["EMAIL__PUBLIC_BASE_URL"] == fromDefault {
-			c.warnings = append(c.warnings, "EMAIL__PUBLIC_BASE_URL still says port 8000 but APP__PORT does not: links in mails will point to the wrong port.")
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		if slip := strings.Replace(name, "__", "_", 1); slip != name && vars[slip].text != "" {
+			c.warnings = append(c.warnings, slip+" is ignored: the name has two underscores, "+name+".")
 		}
+	}
+	if c.Development() {
 		return
+	}
+	if len(c.App.TrustedProxyCIDRs) == 0 {
+		c.warnings = append(c.warnings, "APP__TRUSTED_PROXY_CIDRS is empty: behind a TLS proxy everybody then shares the proxy's address and its rate limits. List the proxy.")
+	}
+	for _, cidr := range c.App.TrustedProxyCIDRs {
+		if strings.HasSuffix(cidr, "/0") {
+			c.warnings = append(c.warnings, "APP__TRUSTED_PROXY_CIDRS trusts every address, so clients can name any address as theirs: list the proxies only.")
+		}
 	}
 	if len(c.Auth.Audiences) == 0 {
 		c.warnings = append(c.warnings, "AUTH__AUDIENCES is empty, so a login may ask for any audience: list the services that trust this one.")

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/authsdk/authsdk/internal/config"
 	"github.com/authsdk/authsdk/internal/core/keyring"
 	"github.com/authsdk/authsdk/internal/foundation/db"
+	"github.com/authsdk/authsdk/internal/foundation/secret"
 	"github.com/authsdk/authsdk/internal/platform/limit"
 	"github.com/authsdk/authsdk/internal/platform/mail"
 )
@@ -41,7 +43,7 @@ func Doctor(ctx context.Context, cfg *config.Config) []Finding {
 
 func examineDatabase(ctx context.Context, cfg *config.Config) []Finding {
 	if !db.Exists(cfg.Database.URL.Reveal()) {
-		return []Finding{{Part: "database", OK: true, Detail: "no file yet; authd serve makes it"}}
+		return []Finding{{Part: "database", OK: true, Detail: "no file yet at " + strings.TrimPrefix(cfg.Database.URL.Reveal(), "sqlite://") + "; authd serve makes it"}}
 	}
 	d, err := OpenDB(ctx, cfg)
 	if err != nil {
@@ -93,13 +95,15 @@ func examineKeys(ctx context.Context, cfg *config.Config, d *db.DB) Finding {
 	if err != nil {
 		return Finding{"signing keys", false, err.Error(), "set SIGNING_KEYS__ENCRYPTION_KEY"}
 	}
-	if seal == nil {
-		return Finding{Part: "signing keys", OK: true, Detail: "none yet; authd serve makes the first"}
+	mend := "set SIGNING_KEYS__ENCRYPTION_KEY to the secret the keys were sealed with, or list it in SIGNING_KEYS__ENCRYPTION_KEY_PREVIOUS"
+	if seal == nil { // none is made yet, or it is lost: then keys are there that nothing opens
+		seal = secret.NewRing("signing-keys", secret.Token(32))
+		mend = "the secret that development had made is lost: bring back secrets.json (on PostgreSQL the row of dev_secrets), or begin with an empty database"
 	}
 	count, err := keyring.Examine(ctx, d, seal)
 	switch {
 	case err != nil:
-		return Finding{"signing keys", false, err.Error(), "set SIGNING_KEYS__ENCRYPTION_KEY to the secret the keys were sealed with, or list it in SIGNING_KEYS__ENCRYPTION_KEY_PREVIOUS"}
+		return Finding{"signing keys", false, err.Error(), mend}
 	case count == 0:
 		return Finding{Part: "signing keys", OK: true, Detail: "none yet; authd serve makes the first"}
 	}
@@ -118,7 +122,7 @@ func examineRedis(ctx context.Context, cfg *config.Config) Finding {
 	bounded, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	if err := limiter.Ping(bounded); err != nil {
-		return Finding{"redis", false, err.Error(), "start it; until then authd serves, and each process counts rate limits for itself"}
+		return Finding{"redis", false, err.Error(), "start it, or mend REDIS__URL; until then authd serves, and each process counts rate limits for itself"}
 	}
 	return Finding{Part: "redis", OK: true, Detail: "answers"}
 }

@@ -6,11 +6,13 @@ import (
 	"log/slog"
 
 	"github.com/authsdk/authsdk/internal/config"
+	"github.com/authsdk/authsdk/internal/foundation/trace"
 	"github.com/authsdk/authsdk/internal/platform/audit"
 )
 
 // NewLog makes the logger: text on a terminal, one JSON object a line
-// otherwise. Every line logged under a request carries its correlation id.
+// otherwise. Every line logged under a request carries its correlation id, and
+// its trace id if it is traced.
 func NewLog(w io.Writer, terminal bool, cfg *config.Config) *slog.Logger {
 	o := &slog.HandlerOptions{Level: levels[cfg.App.LogLevel]}
 	if terminal {
@@ -29,6 +31,9 @@ type correlated struct{ slog.Handler }
 func (h correlated) Handle(ctx context.Context, r slog.Record) error {
 	if id := audit.OriginOf(ctx).CorrelationID; id != "" {
 		r.AddAttrs(slog.String("correlation_id", id))
+	}
+	if id := trace.ID(ctx); id != "" {
+		r.AddAttrs(slog.String("trace_id", id))
 	}
 	return h.Handler.Handle(ctx, r)
 }

@@ -161,7 +161,7 @@ func (s *Server) build(ctx context.Context, secrets secrets) error {
 		Log: s.log, Sessions: s.sessions, Signin: signins, Signup: signups, Keys: s.keys,
 		Mailbox: mailbox, MailboxPublic: cfg.Dev.MailboxPublic, Ready: s.ready, Service: cfg.App.Service, Docs: cfg.App.ExposeDocs,
 	}).Mount(mux)
-	(&pages.Pages{Log: s.log, Signup: signups, Mailbox: mailbox, MailboxPublic: cfg.Dev.MailboxPublic}).Mount(mux)
+	(&pages.Pages{Log: s.log, Signup: signups, Mailbox: mailbox, MailboxPublic: cfg.Dev.MailboxPublic, Docs: cfg.App.ExposeDocs}).Mount(mux)
 	s.measure(hasher)
 	if cfg.Development() || cfg.Metrics.Token != "" {
 		mux.HandleAs(web.Policy{AnyHost: true}, "GET /metrics", web.Quiet(web.Handle(s.log, s.showMetrics)))
@@ -219,6 +219,8 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		IdleTimeout:       120 * time.Second,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+
+		DisableGeneralOptionsHandler: true, // OPTIONS * is ours to answer, too
 	}
 	go func() { failed <- srv.Serve(listener) }()
 	select {

@@ -206,8 +206,8 @@ func (k *Keyring) Find(ctx context.Context, kid string) (key *Key, found bool, e
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if key, found = k.now.Load().byKID[kid]; !found && time.Since(k.asked) >= reloadCooldown {
-		k.asked = time.Now()
 		_ = k.reload(context.WithoutCancel(ctx)) // others wait for it, whoever asked; it keeps its error
+		k.asked = time.Now()                     // when it ended: those who waited do not ask again
 		key, found = k.now.Load().byKID[kid]
 	}
 	if !found {

@@ -29,6 +29,8 @@ import (
 const (
 	ReasonLogout       = "logout"
 	ReasonRefreshReuse = "refresh_reuse"
+
+	ReasonPasswordReplaced = "password_replaced"
 )
 
 // Settings of sessions.

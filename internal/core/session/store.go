@@ -84,6 +84,17 @@ func end(ctx context.Context, tx *db.Tx, id uuid.UUID, now time.Time, reason str
 	return n == 1, err
 }
 
+// EndAll revokes every session of a user. The caller raises the user's epoch,
+// which refuses the access tokens.
+func EndAll(ctx context.Context, tx *db.Tx, now time.Time, userID uuid.UUID, reason string) error {
+	_, err := tx.ExecContext(ctx,
+		`UPDATE sessions SET revoked_at = $1, revoke_reason = $2 WHERE user_id = $3 AND revoked_at IS NULL`, now, reason, userID)
+	if err != nil {
+		return fmt.Errorf("session.EndAll: %w", err)
+	}
+	return nil
+}
+
 // touch moves last_seen_at to at, unless it is later than old already.
 func touch(ctx context.Context, tx *db.Tx, id uuid.UUID, old, at time.Time) error {
 	_, err := tx.ExecContext(ctx, `UPDATE sessions SET last_seen_at = $1 WHERE id = $2 AND last_seen_at <= $3`, at, id, old)

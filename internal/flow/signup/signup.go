@@ -43,10 +43,12 @@ type Service struct {
 // VerifyMail is the job kind that SendVerification works.
 const VerifyMail = "mail_verify_email"
 
-// verifyJob is what such a job carries.
+// verifyJob is what such a job carries. Hash is of the password of the sign-up
+// that the mail is about: confirming its link makes that the account's.
 type verifyJob struct {
 	Email  string `json:"email"`
 	Reason string `json:"reason"`
+	Hash   string `json:"hash,omitempty"`
 }
 
 // Why a confirmation mail is due.
@@ -54,6 +56,8 @@ const (
 	created = "created" // a sign-up made the account
 	taken   = "taken"   // a sign-up found the address taken
 	resend  = "resend"  // somebody asked for another mail
+
+	resendMine = "resend_mine" // who is signed in asked for another mail
 )
 
 // Signup makes an account, or does not if the address is taken; the answer is
@@ -67,6 +71,9 @@ func (s *Service) Signup(ctx context.Context, email, pass string) (err error) {
 	if err != nil {
 		return err
 	}
+	// Whoever signs the same address up again and again mails it no more; the
+	// answer does not tell.
+	mayMail := s.Limiter.Allow(ctx, signupByEmail, email).Allowed
 	u := user.User{ID: uuid.Must(uuid.NewV7()), Email: email, Role: user.RoleUser, Active: true}
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock.Now()
@@ -80,7 +87,10 @@ func (s *Service) Signup(ctx context.Context, email, pass string) (err error) {
 				return err
 			}
 			tx.AfterCommit(func() { s.Metrics.Signup(taken) })
-			return s.Jobs.Enqueue(ctx, tx, VerifyMail, verifyJob{email, taken})
+			if !mayMail {
+				return nil
+			}
+			return s.Jobs.Enqueue(ctx, tx, VerifyMail, verifyJob{email, taken, hash})
 		}
 		if err := password.Save(ctx, tx, now, u.ID, hash); err != nil {
 			return err
@@ -93,9 +103,12 @@ func (s *Service) Signup(ctx context.Context, email, pass string) (err error) {
 			return err
 		}
 		tx.AfterCommit(func() { s.Metrics.Signup(created) })
-		return s.Jobs.Enqueue(ctx, tx, VerifyMail, verifyJob{email, created})
+		return s.Jobs.Enqueue(ctx, tx, VerifyMail, verifyJob{email, created, hash})
 	})
 }
+
+// signupByEmail bounds the mails to an address that is taken.
+var signupByEmail = limit.Rule{Name: "signup-email", Burst: 3, Per: time.Hour}
 
 // Resend rules: per account when signed in, per address otherwise.
 var (
@@ -132,7 +145,7 @@ func (s *Service) Resend(ctx context.Context, id uuid.UUID) (err error) {
 		if err := audit.Record(ctx, tx, s.Clock.Now(), resent); err != nil {
 			return err
 		}
-		return s.Jobs.Enqueue(ctx, tx, VerifyMail, verifyJob{u.Email, resend})
+		return s.Jobs.Enqueue(ctx, tx, VerifyMail, verifyJob{u.Email, resendMine, ""})
 	})
 }
 
@@ -154,6 +167,6 @@ func (s *Service) RequestResend(ctx context.Context, email string) (err error) {
 		if err != nil {
 			return err
 		}
-		return s.Jobs.Enqueue(ctx, tx, VerifyMail, verifyJob{email, resend})
+		return s.Jobs.Enqueue(ctx, tx, VerifyMail, verifyJob{email, resend, ""})
 	})
 }

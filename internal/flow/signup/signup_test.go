@@ -265,7 +265,12 @@ func TestOfManyAtOnceOneWins(t *testing.T) {
 		})
 		t.Run("many clicks on one link confirm once", func(t *testing.T) {
 			var newest jobs.Job
-			for range many {
+			// Not as many as sign-ups: the mails to one address are limited.
+			mails := count(t, `SELECT COUNT(*) FROM river_job WHERE kind = 'mail_verify_email'`)
+			if mails < 3 || mails > 4 {
+				t.Errorf("%d mails, want 3, or 4 if the one that made the account was over the limit", mails)
+			}
+			for range mails {
 				if job := <-w.jobs; job.EnqueuedAt.After(newest.EnqueuedAt) {
 					newest = job
 				}

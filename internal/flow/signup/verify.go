@@ -12,10 +12,12 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/authsdk/authsdk/internal/core/session"
 	"github.com/authsdk/authsdk/internal/core/user"
 	"github.com/authsdk/authsdk/internal/foundation/db"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/foundation/secret"
+	"github.com/authsdk/authsdk/internal/method/password"
 	"github.com/authsdk/authsdk/internal/platform/audit"
 	"github.com/authsdk/authsdk/internal/platform/jobs"
 	"github.com/authsdk/authsdk/internal/platform/mail"
@@ -34,7 +36,7 @@ func (s *Service) VerifyEmail(ctx context.Context, token string) (err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock.Now()
 		verified := audit.Event{Type: audit.EmailVerified, Metadata: map[string]any{"operation": "verify"}}
-		id, ok, err := spendToken(ctx, tx, now, secret.Hash(strings.TrimSpace(token)))
+		id, hash, ok, err := spendToken(ctx, tx, now, secret.Hash(strings.TrimSpace(token)))
 		if err != nil {
 			return err
 		}
@@ -42,6 +44,13 @@ func (s *Service) VerifyEmail(ctx context.Context, token string) (err error) {
 		if !ok {
 			verified.Failure = fault.InvalidVerifyToken.Slug
 			return audit.Record(ctx, tx, now, verified)
+		}
+		replaced, err := settlePassword(ctx, tx, now, id, hash)
+		if err != nil {
+			return err
+		}
+		if replaced {
+			verified.Metadata["password_replaced"] = true
 		}
 		if _, err := s.Accounts.SetVerified(ctx, tx, now, id); err != nil {
 			return err
@@ -53,6 +62,23 @@ func (s *Service) VerifyEmail(ctx context.Context, token string) (err error) {
 		return fault.New(fault.InvalidVerifyToken)
 	}
 	return err
+}
+
+// settlePassword makes the password of the confirmed sign-up the account's. If
+// somebody else had signed the address up first, theirs is gone, and so are the
+// sessions they began.
+func settlePassword(ctx context.Context, tx *db.Tx, now time.Time, id uuid.UUID, hash string) (replaced bool, err error) {
+	if hash == "" {
+		return false, nil
+	}
+	current, err := password.HashOf(ctx, tx, id)
+	if err != nil || current == hash {
+		return false, err
+	}
+	if err := password.Save(ctx, tx, now, id, hash); err != nil {
+		return false, err
+	}
+	return true, session.EndAll(ctx, tx, now, id, session.ReasonPasswordReplaced)
 }
 
 // SendVerification works a VerifyMail job. The link's token is made from the
@@ -72,7 +98,10 @@ func (s *Service) SendVerification(ctx context.Context, job jobs.Job) (err error
 	data := mailData{Email: u.Email, Life: inWords(s.VerifyTTL)}
 	if !u.EmailVerified {
 		token := base64.RawURLEncoding.EncodeToString(s.Links.MAC([]byte(purposeVerify + job.ID.String())))
-		newest, err := s.storeLink(ctx, u.ID, token, job.EnqueuedAt)
+		newest, err := s.storeLink(ctx, link{
+			user: u.ID, token: secret.Hash(token), password: in.Hash, keep: in.Reason == resend,
+			issued: job.EnqueuedAt, expires: s.Clock.Now().Add(s.VerifyTTL),
+		})
 		if err != nil || !newest {
 			return err
 		}
@@ -113,9 +142,18 @@ func inWords(d time.Duration) string {
 	return fmt.Sprintf("%d %s", n, unit)
 }
 
-func (s *Service) storeLink(ctx context.Context, id uuid.UUID, token string, issued time.Time) (newest bool, err error) {
+// link is a confirmation link: hashes of its token and of the password that
+// confirming it settles. keep leaves the password of the link before.
+type link struct {
+	user            uuid.UUID
+	token, password string
+	keep            bool
+	issued, expires time.Time
+}
+
+func (s *Service) storeLink(ctx context.Context, l link) (newest bool, err error) {
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
-		newest, err = putToken(ctx, tx, id, secret.Hash(token), issued, s.Clock.Now().Add(s.VerifyTTL))
+		newest, err = putToken(ctx, tx, l)
 		return err
 	})
 	return newest, err
@@ -123,14 +161,15 @@ func (s *Service) storeLink(ctx context.Context, id uuid.UUID, token string, iss
 
 // putToken makes this the account's only live link. It reports false if a newer
 // link exists or this one was used.
-func putToken(ctx context.Context, tx *db.Tx, id uuid.UUID, hash string, issued, expires time.Time) (newest bool, err error) {
+func putToken(ctx context.Context, tx *db.Tx, l link) (newest bool, err error) {
 	done, err := tx.ExecContext(ctx, `
-		INSERT INTO email_tokens (user_id, purpose, token_hash, issued_at, expires_at) VALUES ($1, $2, $3, $4, $5)
+		INSERT INTO email_tokens (user_id, purpose, token_hash, password_hash, issued_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (user_id, purpose) DO UPDATE
-		SET token_hash = excluded.token_hash, issued_at = excluded.issued_at, expires_at = excluded.expires_at, used_at = NULL
+		SET token_hash = excluded.token_hash, issued_at = excluded.issued_at, expires_at = excluded.expires_at, used_at = NULL,
+			password_hash = CASE WHEN CAST($7 AS BOOLEAN) THEN email_tokens.password_hash ELSE excluded.password_hash END
 		WHERE email_tokens.issued_at < excluded.issued_at
-			OR (email_tokens.token_hash = excluded.token_hash AND email_tokens.used_at IS NULL)`,
-		id, purposeVerify, hash, issued, expires)
+			OR (email_tokens.issued_at = excluded.issued_at AND email_tokens.used_at IS NULL)`,
+		l.user, purposeVerify, l.token, sql.NullString{String: l.password, Valid: l.password != ""}, l.issued, l.expires, l.keep)
 	if err != nil {
 		return false, fmt.Errorf("store link: %w", err)
 	}
@@ -139,13 +178,13 @@ func putToken(ctx context.Context, tx *db.Tx, id uuid.UUID, hash string, issued,
 }
 
 // spendToken uses a link up; the WHERE clause is the whole rule.
-func spendToken(ctx context.Context, tx *db.Tx, now time.Time, hash string) (id uuid.UUID, ok bool, err error) {
+func spendToken(ctx context.Context, tx *db.Tx, now time.Time, token string) (id uuid.UUID, password string, ok bool, err error) {
 	err = tx.QueryRowContext(ctx, `
 		UPDATE email_tokens SET used_at = $1
-		WHERE token_hash = $2 AND purpose = $3 AND used_at IS NULL AND expires_at > $4 RETURNING user_id`,
-		now, hash, purposeVerify, now).Scan(&id)
+		WHERE token_hash = $2 AND purpose = $3 AND used_at IS NULL AND expires_at > $4 RETURNING user_id, COALESCE(password_hash, '')`,
+		now, token, purposeVerify, now).Scan(&id, &password)
 	if errors.Is(err, sql.ErrNoRows) {
-		return id, false, nil
+		return id, "", false, nil
 	}
-	return id, err == nil, err
+	return id, password, err == nil, err
 }

@@ -81,6 +81,14 @@ func openSQLite(path string) (*DB, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the database folder: %w", err)
 	}
+	// Made here, so that nobody else may read it; its log takes over the mode.
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
+		err = file.Close()
+	}
+	if err != nil && !os.IsPermission(err) { // a file that may only be read is opened all the same
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
 	open := func(conns int, more ...string) (*sql.DB, error) {
 		q := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}}
 		q.Set("_txlock", "immediate")

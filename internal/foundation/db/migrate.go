@@ -24,7 +24,7 @@ var migrations embed.FS
 const migrateLock = 0x6175746864
 
 // ErrInUse is returned when another process owns the SQLite file.
-var ErrInUse = errors.New("another authd is using this database: stop it first")
+var ErrInUse = errors.New("another authd is using this database")
 
 // Migration is one step of the schema.
 type Migration struct {
@@ -45,7 +45,7 @@ func (d *DB) Own() (release func(), err error) {
 		return nil, fmt.Errorf("lock %s.lock: %w", d.path, err)
 	}
 	if !ok {
-		return nil, ErrInUse
+		return nil, fmt.Errorf("%w: %s; stop it, or set DATABASE__URL to another file", ErrInUse, d.path)
 	}
 	return func() { lock.Unlock() }, nil
 }

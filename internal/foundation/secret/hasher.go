@@ -34,6 +34,7 @@ type Hasher struct {
 	cost    Cost
 	running chan struct{} // one place per worker
 	waiting chan struct{} // one place per caller inside, running or not
+	making  chan struct{} // half of those places: new hashes must not starve sign-ins
 	decoy   string
 }
 
@@ -46,6 +47,7 @@ func NewHasher(cost Cost, workers int) *Hasher {
 		cost:    cost,
 		running: make(chan struct{}, workers),
 		waiting: make(chan struct{}, workers*queueFor),
+		making:  make(chan struct{}, workers*queueFor/2),
 	}
 	h.decoy = encode(cost, Bytes(16), Bytes(32))
 	return h
@@ -53,6 +55,13 @@ func NewHasher(cost Cost, workers int) *Hasher {
 
 // Hash returns password hashed in PHC form: $argon2id$v=19$m=…,t=…,p=…$salt$hash.
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
+	select {
+	case h.making <- struct{}{}:
+		defer func() { <-h.making }()
+	default:
+		h.Metrics.Hash("shed")
+		return "", fault.Retry(fault.ServiceUnavailable, 2*time.Second)
+	}
 	leave, err := h.enter(ctx)
 	if err != nil {
 		return "", err

@@ -178,6 +178,9 @@ func serve(traceparent, route string, status int, inside func(ctx context.Contex
 }
 
 func TestBeforeSetupNothingIsRecorded(t *testing.T) {
+	if _, called := otel.GetTracerProvider().(*sdk.TracerProvider); called {
+		t.Skip("this process has called Setup")
+	}
 	serve(callers+"01", "/a", 200, func(ctx context.Context) {
 		ctx, span := Start(ctx, "step")
 		if id := ID(ctx); id != callersTrace { // the caller's trace goes on, recorded elsewhere

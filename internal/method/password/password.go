@@ -116,6 +116,15 @@ func Find(ctx context.Context, c db.Conn, email string) (u user.User, hash strin
 	return u, hash, true, nil
 }
 
+// HashOf returns the password hash of an account, empty if it has none.
+func HashOf(ctx context.Context, c db.Conn, userID uuid.UUID) (hash string, err error) {
+	err = c.QueryRowContext(ctx, `SELECT hash FROM passwords WHERE user_id = $1`, userID).Scan(&hash)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return hash, err
+}
+
 // Save sets the password of an account.
 func Save(ctx context.Context, tx *db.Tx, now time.Time, userID uuid.UUID, hash string) error {
 	_, err := tx.ExecContext(ctx, `

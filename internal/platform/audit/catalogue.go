@@ -26,7 +26,7 @@ func event(name, doc string, webhook bool, keys ...string) Type {
 var (
 	SignupAccepted       = event("user.signup.accepted", "A sign-up was answered; created tells whether it made an account.", false, "provider", "created")
 	UserCreated          = event("user.created", "An account was made.", true, "provider")
-	EmailVerified        = event("user.email.verified", "A mailbox was confirmed, or a bad link was tried.", true, "operation")
+	EmailVerified        = event("user.email.verified", "A mailbox was confirmed, or a bad link was tried; password_replaced tells that the password is now that of the sign-up whose link it was.", true, "operation", "password_replaced")
 	VerificationResent   = event("user.email.verification_resent", "A new confirmation mail was asked for.", false, "operation")
 	LoginSuccess         = event("user.login.success", "Somebody signed in.", false, "provider")
 	LoginFailure         = event("user.login.failure", "A sign-in was refused.", false, "provider")

@@ -45,6 +45,10 @@ func ensurePartition(ctx context.Context, d *db.DB, table string, from time.Time
 		if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtext('audit partitions'))`); err != nil {
 			return err
 		}
+		// Waiting for a lock here would make every login wait behind us.
+		if _, err := tx.ExecContext(ctx, `SELECT set_config('lock_timeout', '500ms', TRUE)`); err != nil {
+			return err
+		}
 		_, err := tx.ExecContext(ctx, fmt.Sprintf(
 			`CREATE TABLE IF NOT EXISTS %[1]s_%[2]s PARTITION OF %[1]s FOR VALUES FROM ('%[3]s') TO ('%[4]s')`,
 			table, month, from.Format(bound), from.AddDate(0, 1, 0).Format(bound)))

@@ -45,8 +45,9 @@ type remote struct {
 
 	client rueidis.Client // made by the first probe that connects; requests read it only while up
 	up     atomic.Bool
-	failed chan error    // why up became false; room for one
-	calls  chan struct{} // holds one element for each command under way
+	why    atomic.Pointer[error] // it is not up
+	failed chan error            // why up became false; room for one
+	calls  chan struct{}         // holds one element for each command under way
 
 	stop func()        // ends keep
 	done chan struct{} // closed when keep has ended
@@ -82,6 +83,8 @@ func openRemote(ctx context.Context, url string, log *slog.Logger, timeout time.
 	// The first attempt is made here, so that a Redis which is up is used from
 	// the first event on.
 	err = r.probe(ctx)
+	why := err
+	r.why.Store(&why)
 	keepCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
 	r.up.Store(err == nil)
@@ -104,6 +107,8 @@ func (r *remote) keep(ctx context.Context, err error) {
 		}
 		r.log.Warn("redis does not answer: rate limits are counted in this process", "error", err)
 		for err != nil {
+			why := err
+			r.why.Store(&why)
 			select {
 			case <-ctx.Done():
 				return
@@ -142,9 +147,13 @@ func (r *remote) take(ctx context.Context, id id, p pace) (d Decision, ok bool) 
 }
 
 func (r *remote) ping(ctx context.Context) error {
-	return r.call(ctx, func(ctx context.Context) error {
+	err := r.call(ctx, func(ctx context.Context) error {
 		return r.client.Do(ctx, r.client.B().Ping().Build()).Error()
 	})
+	if why := *r.why.Load(); err == errDown && why != nil {
+		return fmt.Errorf("%w: %w", err, why)
+	}
+	return err
 }
 
 // call runs one command, unless Redis is down, and takes it down if the command

@@ -3,8 +3,10 @@ package mail
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"time"
 
@@ -19,10 +21,19 @@ type SMTP struct {
 	Password string
 	TLS      string // starttls, tls, none, or opportunistic: STARTTLS if offered
 	From     string
+
+	timeout time.Duration // smtpTimeout, but for tests
 }
 
 // smtpTimeout bounds the whole conversation with the server.
 const smtpTimeout = 20 * time.Second
+
+func (s *SMTP) within() time.Duration {
+	if s.timeout > 0 {
+		return s.timeout
+	}
+	return smtpTimeout
+}
 
 // Send implements Sender. The server must take the message over before it
 // returns nil.
@@ -40,7 +51,7 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 	message.SetBodyString(gomail.TypeTextPlain, m.Text)
 	message.AddAlternativeString(gomail.TypeTextHTML, m.HTML)
 
-	ctx, cancel := context.WithTimeout(ctx, smtpTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.within())
 	defer cancel()
 	client, err := s.client(ctx)
 	if err != nil {
@@ -48,14 +59,20 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 	}
 	err = client.DialAndSendWithContext(ctx, message)
 	if err != nil && !message.IsDelivered() { // else the server only hung up without a goodbye
-		return fmt.Errorf("smtp: %w", err)
+		return errors.New("smtp: " + nameless(err.Error(), m.To))
 	}
 	return nil
 }
 
+// nameless takes an address out of what a server says: the log is no place for
+// it.
+func nameless(text, address string) string {
+	return regexp.MustCompile(`(?i)`+regexp.QuoteMeta(address)).ReplaceAllLiteralString(text, "(recipient)")
+}
+
 // Greet connects, secures the connection and logs in, and sends nothing.
 func (s *SMTP) Greet(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, smtpTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.within())
 	defer cancel()
 	client, err := s.client(ctx)
 	if err != nil {
@@ -90,7 +107,7 @@ func (s *SMTP) client(ctx context.Context) (*gomail.Client, error) {
 }
 
 func (s *SMTP) options() []gomail.Option {
-	o := []gomail.Option{gomail.WithPort(s.Port), gomail.WithTimeout(smtpTimeout)}
+	o := []gomail.Option{gomail.WithPort(s.Port), gomail.WithTimeout(s.within())}
 	switch {
 	case s.TLS == "starttls":
 		o = append(o, gomail.WithTLSPolicy(gomail.TLSMandatory))

@@ -77,15 +77,28 @@ func TestSignupMails(t *testing.T) {
 			s.post("/auth/verify-email", fmt.Sprintf(`{"token":%q}`, mail.Tokens()[0])).want(t, 200, `{"verified":true}`)
 		})
 		t.Run("a taken address that is confirmed is told so, without a link", func(t *testing.T) {
-			s.post("/auth/signup", credentials("ann@example.com", "Another-Horse-8"))
+			s.post("/auth/signup", credentials("ann@example.com", "Stranger-Horse-9"))
 			mail := s.mails(t, "ann@example.com", 3)[0]
 			if mail.Subject != "You already have an account" || len(mail.Links()) > 0 {
 				t.Errorf("subject %q, links %v", mail.Subject, mail.Links())
 			}
 		})
-		t.Run("the password that counts is the first one", func(t *testing.T) {
-			s.post("/auth/login", credentials("ann@example.com", "Another-Horse-8")).refused(t, fault.InvalidCredentials)
-			s.login(t, "ann@example.com")
+		// Whoever signs an address up first need not own it: who reads the mail does.
+		t.Run("the password that counts is of the sign-up whose link was confirmed", func(t *testing.T) {
+			s.post("/auth/login", credentials("ann@example.com", good)).refused(t, fault.InvalidCredentials)
+			s.post("/auth/login", credentials("ann@example.com", "Stranger-Horse-9")).refused(t, fault.InvalidCredentials)
+			if a := s.post("/auth/login", credentials("ann@example.com", "Another-Horse-8")); a.status != 200 {
+				t.Errorf("status %d", a.status)
+			}
+		})
+		t.Run("at most three mails an hour tell that an address is taken; the answer stays", func(t *testing.T) {
+			for range 3 {
+				s.post("/auth/signup", credentials("ann@example.com", good)).want(t, 201, `{"accepted":true}`)
+			}
+			s.signUp(t, "bea@example.com") // by then a fourth mail would be there
+			if n := len(s.mails(t, "ann@example.com", 3)); n != 3 {
+				t.Errorf("%d mails", n)
+			}
 		})
 	})
 }

@@ -27,11 +27,13 @@ type Pages struct {
 	Signup        *signup.Service
 	Mailbox       *mail.Mailbox // nil outside development
 	MailboxPublic bool
+	Docs          bool // /docs is served
 }
 
 // Mount adds every page to the mux.
 func (p *Pages) Mount(mux *web.Mux) {
 	handle := func(pattern string, h web.Handler) { mux.Handle(pattern, p.page(h)) }
+	handle("GET /{$}", p.home)
 	handle("GET "+signup.VerifyPage, p.verifyForm)
 	handle("POST "+signup.VerifyPage, p.verify)
 	if p.Mailbox != nil {
@@ -67,6 +69,11 @@ func (p *Pages) render(w http.ResponseWriter, status int, name string, data any)
 	w.WriteHeader(status)
 	page.WriteTo(w) // a failed write has nobody left to tell
 	return nil
+}
+
+// home tells who comes by with a browser where to go.
+func (p *Pages) home(w http.ResponseWriter, r *http.Request) error {
+	return p.render(w, http.StatusOK, "home.html", struct{ Docs, Mailbox bool }{p.Docs, p.Mailbox != nil})
 }
 
 // verifyForm asks for one click: mail scanners open links, and would use the

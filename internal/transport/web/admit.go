@@ -3,6 +3,7 @@ package web
 import (
 	"math"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 	"github.com/authsdk/authsdk/internal/platform/limit"
 )
 
-// Class says how often one address may call a route.
+// Class says how often one address, or IPv6 /64, may call a route.
 type Class int
 
 // The classes.
@@ -37,13 +38,14 @@ type Limits struct {
 // The rest follows from the default: what other services ask is bounded high,
 // and an address altogether by a ceiling, whatever routes it spreads over.
 const (
-	machineTimes = 50
+	machineTimes = 500
 	ceilingTimes = 10
+	tokenTimes   = 20 // each session has the plain number; an office shares this
 )
 
 // rule returns the limit of a class; none for Free.
 func (l Limits) rule(c Class) (limit.Rule, bool) {
-	burst := map[Class]int{Default: l.Default, Login: l.Login, Token: l.Token, Machine: machineTimes * l.Default}[c]
+	burst := map[Class]int{Default: l.Default, Login: l.Login, Token: tokenTimes * l.Token, Machine: machineTimes * l.Default}[c]
 	name := map[Class]string{Default: "ip", Login: "ip-login", Token: "ip-token", Machine: "ip-machine"}[c]
 	return limit.Rule{Name: name, Burst: burst, Per: time.Minute}, burst > 0
 }
@@ -72,10 +74,12 @@ func (g *Gate) admit(w http.ResponseWriter, r *http.Request, pattern string, p P
 	if !limited {
 		return nil
 	}
-	ip := audit.OriginOf(r.Context()).IP
-	checks := []limit.Check{{Rule: rule, Key: pattern + " " + ip}}
+	holder := subscriber(audit.OriginOf(r.Context()).IP)
+	checks := []limit.Check{{Rule: rule, Key: pattern + " " + holder}}
 	if p.Class != Machine {
-		checks = append([]limit.Check{{Rule: g.Limits.ceiling(), Key: ip}}, checks...)
+		// First: what the route refuses then costs the others, and an address in
+		// excess costs one look.
+		checks = append([]limit.Check{{Rule: g.Limits.ceiling(), Key: holder}}, checks...)
 	}
 	d := g.Limiter.AllowAll(r.Context(), checks...)
 	ShowLimit(w, d)
@@ -83,6 +87,17 @@ func (g *Gate) admit(w http.ResponseWriter, r *http.Request, pattern string, p P
 		return fault.Retry(fault.RateLimited, d.RetryAfter)
 	}
 	return nil
+}
+
+// subscriber is who holds a budget: an IPv4 address, or an IPv6 /64, in which
+// anybody may take a new address for every request.
+func subscriber(ip string) string {
+	a, err := netip.ParseAddr(ip)
+	if err != nil || a.Is4() {
+		return ip
+	}
+	prefix, _ := a.Prefix(64) // which fits the kind of address
+	return prefix.String()
 }
 
 // ShowLimit tells the client its budget (draft-ietf-httpapi-ratelimit-headers).

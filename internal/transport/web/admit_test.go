@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -68,7 +69,7 @@ func newGated(t *testing.T, limits Limits) *gated {
 func (g *gated) send(client, what string) *httptest.ResponseRecorder {
 	method, path, _ := strings.Cut(what, " ")
 	r := httptest.NewRequest(method, path, nil)
-	r.RemoteAddr = client + ":1000"
+	r.RemoteAddr = net.JoinHostPort(client, "1000")
 	w := httptest.NewRecorder()
 	g.ServeHTTP(w, r)
 	return w
@@ -91,21 +92,21 @@ func TestBudgets(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		what string
-		want int // of 400
+		want int // of 4000
 	}{
 		{"a route of no class", "GET /things", 6},
 		{"signing in", "POST /login", 2},
-		{"refreshing", "POST /token", 3},
-		{"what other services ask", "GET /validate", 300},
-		{"probes are not counted", "GET /health", 400},
-		{"nor is HEAD of a probe", "HEAD /health", 400},
+		{"refreshing, for an office behind one address", "POST /token", 3 * tokenTimes},
+		{"what other services ask", "GET /validate", 6 * machineTimes},
+		{"probes are not counted", "GET /health", 4000},
+		{"nor is HEAD of a probe", "HEAD /health", 4000},
 		{"paths that do not exist", "GET /nothing", 6},
 		{"methods that do not exist", "DELETE /things", 6},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			g := newGated(t, limits)
-			if got := g.admitted(jo, row.what, 400); got != row.want {
-				t.Errorf("%d of 400, want %d", got, row.want)
+			if got := g.admitted(jo, row.what, 4000); got != row.want {
+				t.Errorf("%d of 4000, want %d", got, row.want)
 			}
 		})
 	}
@@ -130,6 +131,10 @@ func TestWhatSharesABudget(t *testing.T) {
 		{"another route", jo, "GET /things", jo, "GET /things/1", false},
 		{"another address", jo, "GET /things", ann, "GET /things", false},
 		{"a neighbour", jo, "GET /things", "203.0.113.8", "GET /things", false},
+		{"another IPv6 address of the same subscriber", "2001:db8:1:2::3", "GET /things", "2001:db8:1:2:ffff::4", "GET /things", true},
+		{"the next IPv6 subscriber", "2001:db8:1:2::3", "GET /things", "2001:db8:1:3::3", "GET /things", false},
+		{"an IPv4 address on an IPv6 socket", jo, "GET /things", "::ffff:" + jo, "GET /things", true},
+		{"two who come from nowhere", "@", "GET /things", "#", "GET /things", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			g := newGated(t, Limits{Default: 4, Login: 4, Token: 4})
@@ -184,9 +189,9 @@ func TestACeilingOverAllRoutes(t *testing.T) {
 	t.Run("what it refuses is not counted by the route", func(t *testing.T) {
 		g := newGated(t, limits)
 		over(g, jo)
-		g.admitted(jo, "POST /token", 100)
+		g.admitted(jo, "POST /login", 100)
 		g.clock.Advance(time.Minute)
-		if got := g.admitted(jo, "POST /token", 100); got != 3 {
+		if got := g.admitted(jo, "POST /login", 100); got != 3 {
 			t.Errorf("%d admitted a minute later, want the whole budget", got)
 		}
 	})

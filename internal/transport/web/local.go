@@ -14,12 +14,23 @@ import (
 func LocalOnly(everyone bool) func(Handler) Handler {
 	return func(next Handler) Handler {
 		return func(w http.ResponseWriter, r *http.Request) error {
-			if !everyone && !(localPeer(r.RemoteAddr) && localHost(r.Host)) {
+			if !everyone && !(localPeer(r.RemoteAddr) && localHost(r.Host) && !forwarded(r)) {
 				return fault.New(fault.NotFound)
 			}
 			return next(w, r)
 		}
 	}
+}
+
+// forwarded reports whether a proxy on this machine passed the request on: the
+// client may be anywhere then.
+func forwarded(r *http.Request) bool {
+	for _, name := range []string{"X-Forwarded-For", "Forwarded", "X-Real-Ip"} {
+		if r.Header.Get(name) != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func localPeer(remote string) bool {

@@ -24,6 +24,8 @@ CREATE TABLE passwords (
 );
 
 -- One live link per user and purpose; only the hash of its token is kept.
+-- password_hash is of the sign-up that the link confirms: whoever reads the mail
+-- chose it, unlike whoever signed the address up first.
 CREATE TABLE email_tokens (
 	user_id    UUID NOT NULL REFERENCES users (id),
 	purpose    TEXT NOT NULL,
@@ -31,6 +33,7 @@ CREATE TABLE email_tokens (
 	issued_at  TIMESTAMPTZ NOT NULL,
 	expires_at TIMESTAMPTZ NOT NULL,
 	used_at    TIMESTAMPTZ,
+	password_hash TEXT,
 	PRIMARY KEY (user_id, purpose)
 );
 CREATE UNIQUE INDEX email_tokens_hash ON email_tokens (token_hash);
