@@ -145,12 +145,12 @@ func crowd(ctx context.Context, t *testing.T, h *Hasher, n int) (wait func() []e
 	errs := make([]error, n)
 	var callers sync.WaitGroup
 	for i := range errs {
-		callers.Go(func() { _, errs[i] = h.Hash(ctx, "x") })
+		callers.Go(func() { _, errs[i] = h.Verify(ctx, "", "x") })
 	}
 	deadline := time.After(30 * time.Second)
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
-	for len(h.waiting) < n {
+	for enough := len(h.making) + n; len(h.waiting) < enough; {
 		select {
 		case <-poll.C:
 		case <-deadline:
@@ -190,6 +190,31 @@ func TestAFullQueueShedsLoad(t *testing.T) {
 	if len(h.waiting) != 0 || len(h.running) != 0 {
 		t.Errorf("%d places in the queue and %d workers are not given back", len(h.waiting), len(h.running))
 	}
+}
+
+func TestNewHashesLeaveHalfOfTheQueueToSignIns(t *testing.T) {
+	h := NewHasher(cheap, 1)
+	h.running <- struct{}{}
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	var callers sync.WaitGroup
+	shed := make(chan error, 2*queueFor)
+	for range 2 * queueFor { // a rush of sign-ups
+		callers.Go(func() { _, err := h.Hash(ctx, "x"); shed <- err })
+	}
+	for range 2*queueFor - queueFor/2 {
+		if err := <-shed; !fault.Has(err, fault.ServiceUnavailable) {
+			t.Errorf("a sign-up too many got %v", err)
+		}
+	}
+	wait := crowd(ctx, t, h, queueFor/2) // sign-ins still find a place
+	<-h.running
+	for _, err := range wait() {
+		if err != nil {
+			t.Errorf("a sign-in got %v", err)
+		}
+	}
+	callers.Wait()
 }
 
 func TestThoseInTheQueueAreServed(t *testing.T) {
