@@ -13,6 +13,7 @@ import (
 	"github.com/authsdk/authsdk/internal/foundation/db/dbtest"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/transport/httpapi"
+	"github.com/authsdk/authsdk/internal/transport/web"
 )
 
 // operation is a route as the description has it.
@@ -107,6 +108,20 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 
 // exempt answers may be cached; all others are for nobody but the caller.
 var exempt = []string{"GET /.well-known/jwks.json"}
+
+func TestEveryRouteIsLimitedAndBoundToItsHostsUnlessMachinesNeedItOtherwise(t *testing.T) {
+	free := map[string]bool{"GET /health/live": true, "GET /health/ready": true}
+	anyHost := map[string]bool{"GET /health/live": true, "GET /health/ready": true, "GET /.well-known/jwks.json": true, "GET /auth/validate": true}
+	s, _ := build(t, dbtest.SQLite(t))
+	for _, r := range s.Routes() {
+		if got := r.Policy.Class == web.Free; got != free[r.Pattern] {
+			t.Errorf("%s: without limits: %v", r.Pattern, got)
+		}
+		if r.Policy.AnyHost != anyHost[r.Pattern] {
+			t.Errorf("%s: any host: %v", r.Pattern, r.Policy.AnyHost)
+		}
+	}
+}
 
 func TestEveryRouteKeepsToItsDescription(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
