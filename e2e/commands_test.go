@@ -64,7 +64,7 @@ func TestMigrateLooksBeforeItTouches(t *testing.T) {
 func TestConfigCheckListsEveryProblemAtOnce(t *testing.T) {
 	s := sqliteStore(t)
 	good := s.authd(t, nil, "config", "check")
-	if good.ExitCode() != 0 || !strings.Contains(good.Stdout.String(), "The configuration is good (development).") {
+	if good.ExitCode() != 0 || !strings.Contains(good.Stdout.String(), "The configuration is good (development), read from the environment; there is no .env here.") {
 		t.Errorf("the defaults: exit code %d\n%s", good.ExitCode(), good.Output())
 	}
 	bad := s.authd(t, []string{

@@ -71,7 +71,7 @@ func TestServeFailsWithOneClearLine(t *testing.T) {
 		settings []string
 		want     string
 	}{
-		{"when another authd uses the SQLite file", running, []string{"APP__PORT=0"}, "another authd is using this database: stop it first"},
+		{"when another authd uses the SQLite file", running, []string{"APP__PORT=0"}, "another authd is using this database: authd-data/authd.db; stop it"},
 		{"when the port is taken", sqliteStore(t), []string{"APP__PORT=" + takenPort}, "cannot listen on 127.0.0.1:" + takenPort},
 		{"when the folder cannot be made", sqliteStore(t), []string{"APP__PORT=0", "DATABASE__URL=sqlite:///proc/nowhere/authd.db"}, "/proc/nowhere"},
 	} {
