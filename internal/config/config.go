@@ -215,7 +215,7 @@ type Introspection struct {
 
 // Metrics is the section METRICS__.
 type Metrics struct {
-	Addr  string `env:"ADDR" format:"host:port" doc:"An address of its own for /metrics, such as 127.0.0.1:9090."`
+	Addr  string `env:"ADDR" format:"host:port" doc:"An address of its own for /metrics, such as 127.0.0.1:9090. It asks for METRICS__TOKEN if that is set."`
 	Token Secret `env:"TOKEN" doc:"The bearer token that opens /metrics outside development. 32 characters or more."`
 }
 

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -57,9 +59,9 @@ func (s *Server) serveMetrics(failed chan<- error) (stop func(), err error) {
 	if s.cfg.Metrics.Addr == "" {
 		return func() {}, nil
 	}
-	listener, err := listen(s.cfg.Metrics.Addr)
+	listener, err := net.Listen("tcp", s.cfg.Metrics.Addr)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("METRICS__ADDR: cannot listen: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", web.Handle(s.log, s.showMetrics))

@@ -249,14 +249,6 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	return err
 }
 
-func listen(address string) (net.Listener, error) {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("METRICS__ADDR: cannot listen: %w", err)
-	}
-	return listener, nil
-}
-
 // Handler is the HTTP face, for tests and measurements that need no listener.
 func (s *Server) Handler() http.Handler { return s.handler }
 
