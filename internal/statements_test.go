@@ -27,8 +27,10 @@ var markers = []struct {
 	{`\bxid8\b`, db.Postgres, "transaction ids order the revocation feed"},
 	{`\b(current_setting|set_config|clock_timestamp)\(`, db.Postgres, "what the server says of itself"},
 	{`^\s*LISTEN\b`, db.Postgres, "wakes the tail of the revocation feed"},
+	{`\bFOR (NO KEY UPDATE|SHARE)\b`, db.Postgres, "SQLite has one writer and no row locks"},
 	{`\bSKIP LOCKED\b`, db.Postgres, "SQLite has one writer and no row locks"},
 	{`\bsqlite_(master|version)\b`, db.SQLite, "what tables there are, and which SQLite this is"},
+	{`\bjson_extract\(`, db.SQLite, "PostgreSQL has an operator for it"},
 	{`^\s*PRAGMA\b`, db.SQLite, "settings of a connection"},
 }
 

@@ -1,0 +1,96 @@
+-- +goose Up
+
+-- csrf_hash is of the CSRF token that a cookie session is bound to.
+ALTER TABLE sessions ADD COLUMN is_suspicious BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE sessions ADD COLUMN suspicious_reasons TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE sessions ADD COLUMN csrf_hash TEXT;
+CREATE INDEX sessions_live ON sessions (user_id, created_at, id) WHERE revoked_at IS NULL;
+
+-- history marks what a person sees in the history of the account.
+ALTER TABLE audit_events ADD COLUMN history BOOLEAN NOT NULL DEFAULT FALSE;
+CREATE INDEX audit_events_actor_history ON audit_events (actor_id, created_at, id) WHERE history;
+CREATE INDEX audit_events_target_history ON audit_events (target_id, created_at, id) WHERE history;
+
+-- Failed proofs by account and network. account is a MAC of the address, so that
+-- addresses without an account are counted alike and cannot be read here; network
+-- is a prefix, or * for all networks that the account has not been used from.
+-- pending are those of the failures that may still turn out right.
+CREATE TABLE lockouts (
+	account      TEXT NOT NULL,
+	network      TEXT NOT NULL,
+	failures     BIGINT NOT NULL,
+	pending      BIGINT NOT NULL,
+	locked_until TIMESTAMPTZ NOT NULL,
+	expires_at   TIMESTAMPTZ NOT NULL,
+	PRIMARY KEY (account, network)
+);
+CREATE INDEX lockouts_expiry ON lockouts (expires_at);
+
+-- Where and with what an account was used.
+CREATE TABLE seen (
+	user_id UUID NOT NULL REFERENCES users (id),
+	kind    TEXT NOT NULL CHECK (kind IN ('network', 'device')),
+	value   TEXT NOT NULL,
+	seen_at TIMESTAMPTZ NOT NULL,
+	PRIMARY KEY (user_id, kind, value)
+);
+
+-- One mailed code, and those that replaced it: sends counts them. No code is
+-- stored: it is made from id and sends with a key that the database does not hold.
+CREATE TABLE otp_challenges (
+	id         UUID PRIMARY KEY,
+	user_id    UUID NOT NULL REFERENCES users (id),
+	context    TEXT NOT NULL CHECK (context IN ('login', 'action')),
+	session_id UUID,
+	action     TEXT,
+	target     TEXT,
+	audiences  TEXT NOT NULL,
+	sends      BIGINT NOT NULL,
+	failures   BIGINT NOT NULL,
+	created_at TIMESTAMPTZ NOT NULL,
+	expires_at TIMESTAMPTZ NOT NULL,
+	spent_at   TIMESTAMPTZ
+);
+CREATE INDEX otp_challenges_session ON otp_challenges (session_id, created_at, id) WHERE session_id IS NOT NULL;
+CREATE INDEX otp_challenges_user ON otp_challenges (user_id);
+CREATE INDEX otp_challenges_expiry ON otp_challenges (expires_at);
+
+-- What one account may guess and have mailed until resets_at, over all challenges.
+CREATE TABLE otp_budgets (
+	user_id       UUID PRIMARY KEY REFERENCES users (id),
+	failures      BIGINT NOT NULL,
+	mails         BIGINT NOT NULL,
+	resets_at     TIMESTAMPTZ NOT NULL,
+	blocked_until TIMESTAMPTZ
+);
+
+-- Confirmations of one act each; id is the token's jti.
+CREATE TABLE action_tokens (
+	id         UUID PRIMARY KEY,
+	user_id    UUID NOT NULL REFERENCES users (id),
+	session_id UUID NOT NULL,
+	action     TEXT NOT NULL,
+	target     TEXT,
+	expires_at TIMESTAMPTZ NOT NULL,
+	spent_at   TIMESTAMPTZ
+);
+CREATE INDEX action_tokens_user ON action_tokens (user_id);
+CREATE INDEX action_tokens_expiry ON action_tokens (expires_at);
+
+-- A new mailbox confirms, and the old one can undo for a while, in which nobody
+-- else gets its address.
+CREATE TABLE email_changes (
+	id           UUID PRIMARY KEY,
+	user_id      UUID NOT NULL REFERENCES users (id),
+	old_email    TEXT NOT NULL,
+	new_email    TEXT NOT NULL,
+	token_hash   TEXT UNIQUE,
+	undo_hash    TEXT UNIQUE,
+	issued_at    TIMESTAMPTZ NOT NULL,
+	expires_at   TIMESTAMPTZ NOT NULL,
+	confirmed_at TIMESTAMPTZ,
+	undo_until   TIMESTAMPTZ,
+	undone_at    TIMESTAMPTZ
+);
+CREATE INDEX email_changes_user ON email_changes (user_id);
+CREATE INDEX email_changes_old ON email_changes (old_email, undo_until);
