@@ -45,4 +45,34 @@ var (
 	InvalidVerifyToken = code("invalid_verify_token", http.StatusBadRequest, "Invalid verification token.")
 	InvalidHost        = code("invalid_host", http.StatusBadRequest, "This host is not served here.")
 	AudienceNotAllowed = code("audience_not_allowed", http.StatusForbidden, "This audience is not allowed.")
+
+	// Lockout, recovery, changes of an account.
+	AccountLocked      = code("account_locked", http.StatusUnauthorized, "Account temporarily locked.")
+	InvalidResetToken  = code("invalid_reset_token", http.StatusBadRequest, "Invalid reset token.")
+	PasswordReused     = code("password_reused", http.StatusBadRequest, "This is the password in use: choose another.")
+	InvalidEmailChange = code("invalid_email_change", http.StatusBadRequest, "Invalid e-mail change token.")
+	InvalidUser        = code("invalid_user", http.StatusNotFound, "User not found.")
+	AlreadyErased      = code("already_erased", http.StatusConflict, "User already erased.")
+	LastAdminProtected = code("last_admin_protected", http.StatusConflict, "This is the last admin: make another one first.")
+
+	// One-time codes and step-up.
+	InvalidOTP         = code("invalid_otp", http.StatusUnauthorized, "Invalid OTP.")
+	OTPExpired         = code("otp_expired", http.StatusUnauthorized, "OTP expired.")
+	OTPMaxAttempts     = code("otp_max_attempts_exceeded", http.StatusUnauthorized, "OTP attempts exceeded.")
+	OTPActionMismatch  = code("otp_action_mismatch", http.StatusUnauthorized, "OTP action mismatch.")
+	OTPIssuanceBlocked = code("otp_issuance_blocked", http.StatusTooManyRequests, "OTP issuance temporarily blocked.")
+	OTPRequired        = code("otp_required", http.StatusForbidden, "OTP required.")
+	ReauthRequired     = code("reauth_required", http.StatusForbidden, "Re-authentication required.")
+	ActionTokenInvalid = code("action_token_invalid", http.StatusForbidden, "Invalid action token.")
+	InsufficientRole   = code("insufficient_role", http.StatusForbidden, "Insufficient role.")
+
+	// Browser sessions.
+	InvalidCSRFToken   = code("invalid_csrf_token", http.StatusForbidden, "Invalid CSRF token.")
+	AmbiguousTransport = code("ambiguous_authentication_transport", http.StatusBadRequest, "Conflicting authentication transports.")
+
+	// Own sessions and history.
+	CannotRevokeCurrent = code("cannot_revoke_current_session", http.StatusBadRequest, "Use logout to end the current session.")
+	InvalidSession      = code("invalid_session", http.StatusNotFound, "Session not found.")
+	SessionRevoked      = code("session_revoked", http.StatusConflict, "Session already revoked.")
+	InvalidCursor       = code("invalid_cursor", http.StatusUnprocessableEntity, "Invalid cursor.")
 )

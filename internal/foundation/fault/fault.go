@@ -22,9 +22,10 @@ type Field struct {
 // Fault is an error with a code of the catalogue.
 type Fault struct {
 	Code       Code
-	Fields     []Field       // set for validation_error
-	RetryAfter time.Duration // sent as Retry-After, rounded up to a second
-	Allow      string        // sent as Allow, for method_not_allowed
+	Fields     []Field           // set for validation_error
+	RetryAfter time.Duration     // sent as Retry-After, rounded up to a second
+	Allow      string            // sent as Allow, for method_not_allowed
+	Header     map[string]string // sent with it
 	cause      error
 }
 

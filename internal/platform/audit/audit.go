@@ -66,12 +66,12 @@ func Record(ctx context.Context, tx *db.Tx, now time.Time, events ...Event) erro
 			e.ActorType = "user"
 		}
 		rows = append(rows, id, now, e.Type.Name, e.ActorType, orNull(e.Actor), text(e.TargetType), orNull(e.Target),
-			e.Failure == "", text(e.Failure), text(origin.CorrelationID), metadata, personalHash(salt, origin.IP, origin.UserAgent))
+			e.Failure == "", text(e.Failure), text(origin.CorrelationID), metadata, personalHash(salt, origin.IP, origin.UserAgent), e.Type.History)
 		personal = append(personal, id, now, salt, text(origin.IP), text(origin.UserAgent))
 	}
 	const intoEvents = `INSERT INTO audit_events (id, created_at, event_type, actor_type, actor_id, target_type, target_id,
-		success, failure_reason, correlation_id, metadata, personal_hash) VALUES `
-	if _, err := tx.ExecContext(ctx, intoEvents+db.Values(len(events), 12), rows...); err != nil {
+		success, failure_reason, correlation_id, metadata, personal_hash, history) VALUES `
+	if _, err := tx.ExecContext(ctx, intoEvents+db.Values(len(events), 13), rows...); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
 	const intoPersonal = `INSERT INTO audit_personal (event_id, created_at, salt, ip_address, user_agent) VALUES `

@@ -40,6 +40,9 @@ func Explain(ctx context.Context, log *slog.Logger, err error) (status int, head
 	if f.Code == fault.RateLimited { // by whatever budget: the edge may have shown one that is not used up
 		header.Set("RateLimit-Remaining", "0")
 	}
+	for name, value := range f.Header {
+		header.Set(name, value)
+	}
 	if f.Allow != "" {
 		header.Set("Allow", f.Allow)
 	}
