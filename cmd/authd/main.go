@@ -28,6 +28,7 @@ type cli struct {
 	Migrate     migrateCmd     `cmd:"" help:"Bring the database schema up to date, or tell what it lacks."`
 	Config      configCmd      `cmd:"" help:"Check or show the settings."`
 	Doctor      doctorCmd      `cmd:"" help:"Examine configuration, database, keys, Redis and mail, and say what to do."`
+	User        userCmd        `cmd:"" help:"Import accounts."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running authd whether it is ready; for containers."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 	Completion  completionCmd  `cmd:"" help:"Print a script that completes commands in your shell."`

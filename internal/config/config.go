@@ -34,7 +34,7 @@ type Config struct {
 	Auth            Auth            `section:"AUTH" doc:"Rules of signing in."`
 	SessionSecurity SessionSecurity `section:"SESSION_SECURITY" doc:"Sessions and refresh tokens."`
 	SigningKeys     SigningKeys     `section:"SIGNING_KEYS" doc:"The keys that sign tokens."`
-	Password        Password        `section:"PASSWORD" doc:"What one password hash (Argon2id) costs."`
+	Password        Password        `section:"PASSWORD" doc:"What people may choose, and what one hash (Argon2id) costs."`
 	Email           Email           `section:"EMAIL" doc:"Mail, and the addresses in it."`
 	BrowserSessions BrowserSessions `section:"BROWSER_SESSIONS" doc:"Sessions in cookies."`
 	RateLimit       RateLimit       `section:"RATE_LIMIT" doc:"Requests per minute."`
@@ -94,7 +94,7 @@ type JWT struct {
 type Auth struct {
 	RequireVerifiedEmail bool     `env:"REQUIRE_VERIFIED_EMAIL_FOR_PASSWORD_LOGIN" default:"true" doc:"Refuse to log in until the address is verified."`
 	Audiences            []string `env:"AUDIENCES" format:"audience" doc:"The audiences a login may ask for. Empty allows any."`
-	AcceptSharedAudience bool     `env:"ACCEPT_SHARED_AUDIENCE" planned:"true" default:"false" doc:"Let tokens that name other services too call the admin API and change accounts. Only for old clients."`
+	AcceptSharedAudience bool     `env:"ACCEPT_SHARED_AUDIENCE" default:"false" doc:"Let tokens that name other services too call the admin API and change accounts. Only for old clients."`
 }
 
 // SessionSecurity is the section SESSION_SECURITY__.
@@ -114,6 +114,14 @@ type SigningKeys struct {
 
 // Password is the section PASSWORD__.
 type Password struct {
+	MinLength        int    `env:"MIN_LENGTH" default:"8" min:"1" max:"64" doc:"Characters that a chosen password has at least. Logins always accept 8 or more."`
+	MaxLength        int    `env:"MAX_LENGTH" default:"128" min:"64" max:"256" doc:"Characters that it has at most."`
+	RequireUppercase bool   `env:"REQUIRE_UPPERCASE" default:"true" doc:"It must contain an uppercase letter."`
+	RequireLowercase bool   `env:"REQUIRE_LOWERCASE" default:"false" doc:"It must contain a lowercase letter."`
+	RequireDigit     bool   `env:"REQUIRE_DIGIT" default:"true" doc:"It must contain a number."`
+	RequireSpecial   bool   `env:"REQUIRE_SPECIAL" default:"true" doc:"It must contain one of the 32 punctuation characters of ASCII."`
+	DenyListFile     string `env:"DENY_LIST_FILE" doc:"A file of passwords that nobody may choose: one a line, or lines of SHA-1 and count from haveibeenpwned.com. Empty refuses none."`
+
 	Argon2MemoryKiB   int `env:"ARGON2_MEMORY_KIB" default:"19456" min:"8" max:"4194304" doc:"Memory of one hash."`
 	Argon2Iterations  int `env:"ARGON2_ITERATIONS" default:"2" min:"1" max:"1000" doc:"Passes over that memory."`
 	Argon2Parallelism int `env:"ARGON2_PARALLELISM" default:"1" min:"1" max:"255" doc:"Lanes of one hash."`
@@ -132,29 +140,29 @@ type Email struct {
 	MailhogHost      string        `env:"MAILHOG_HOST" format:"host" doc:"Older name of SMTP_HOST, without TLS or login. SMTP_HOST wins."`
 	MailhogPort      int           `env:"MAILHOG_PORT" default:"1025" min:"1" max:"65535" doc:"The port of MAILHOG_HOST."`
 	EmailVerifyTTL   time.Duration `env:"EMAIL_VERIFY_TTL_SECONDS" default:"86400" min:"1" doc:"How long the link that verifies an address works."`
-	PasswordResetTTL time.Duration `env:"PASSWORD_RESET_TTL_SECONDS" planned:"true" default:"3600" min:"1" doc:"How long the link that resets a password works."`
-	OTPCodeLength    int           `env:"OTP_CODE_LENGTH" planned:"true" default:"6" min:"4" max:"12" doc:"Digits of a mailed code."`
-	OTPTTL           time.Duration `env:"OTP_TTL_SECONDS" planned:"true" default:"600" min:"1" doc:"How long a mailed code works."`
-	OTPMaxAttempts   int           `env:"OTP_MAX_ATTEMPTS" planned:"true" default:"5" min:"1" doc:"Wrong guesses before a code dies."`
-	ActionTokenTTL   time.Duration `env:"ACTION_TOKEN_TTL_SECONDS" planned:"true" default:"300" min:"1" doc:"How long the confirmation of an action works."`
+	PasswordResetTTL time.Duration `env:"PASSWORD_RESET_TTL_SECONDS" default:"3600" min:"1" doc:"How long the link that resets a password works."`
+	OTPCodeLength    int           `env:"OTP_CODE_LENGTH" default:"6" min:"4" max:"12" doc:"Digits of a mailed code."`
+	OTPTTL           time.Duration `env:"OTP_TTL_SECONDS" default:"600" min:"1" doc:"How long a mailed code works."`
+	OTPMaxAttempts   int           `env:"OTP_MAX_ATTEMPTS" default:"5" min:"1" doc:"Wrong guesses before a code dies."`
+	ActionTokenTTL   time.Duration `env:"ACTION_TOKEN_TTL_SECONDS" default:"300" min:"1" doc:"How long the confirmation of an action works."`
 }
 
 // BrowserSessions is the section BROWSER_SESSIONS__.
 type BrowserSessions struct {
-	Enabled              bool     `env:"ENABLED" planned:"true" default:"false" doc:"Offer sessions in cookies."`
-	InferCookieTransport bool     `env:"INFER_COOKIE_TRANSPORT" planned:"true" default:"true" doc:"Use cookies for a request that has a session cookie, without the transport header."`
-	TransportHeaderName  string   `env:"TRANSPORT_HEADER_NAME" planned:"true" default:"X-Auth-Session-Transport" format:"header name" doc:"The header that chooses cookie or token."`
-	AllowedOrigins       []string `env:"ALLOWED_ORIGINS" planned:"true" format:"origin" doc:"Further origins whose pages may use the cookies."`
-	AccessCookieName     string   `env:"ACCESS_COOKIE_NAME" planned:"true" default:"__Host-auth_access" format:"cookie name" doc:"The cookie with the access token."`
-	RefreshCookieName    string   `env:"REFRESH_COOKIE_NAME" planned:"true" default:"__Host-auth_refresh" format:"cookie name" doc:"The cookie with the refresh token."`
-	CSRFCookieName       string   `env:"CSRF_COOKIE_NAME" planned:"true" default:"__Host-auth_csrf" format:"cookie name" doc:"The cookie with the CSRF token."`
-	CSRFHeaderName       string   `env:"CSRF_HEADER_NAME" planned:"true" default:"X-CSRF-Token" format:"header name" doc:"The header that repeats the CSRF token."`
-	SameSite             string   `env:"SAME_SITE" planned:"true" default:"lax" enum:"lax,strict,none" doc:"SameSite of the cookies."`
-	SecureOnly           bool     `env:"SECURE_ONLY" planned:"true" default:"false" doc:"Cookies over https only. Names starting with __Host- or __Secure- need it; so does every environment but development."`
-	CookieDomain         string   `env:"COOKIE_DOMAIN" planned:"true" format:"domain" doc:"Domain of the cookies. Empty means this host only."`
-	AccessCookiePath     string   `env:"ACCESS_COOKIE_PATH" planned:"true" default:"/" format:"path" doc:"Path of the access cookie."`
-	RefreshCookiePath    string   `env:"REFRESH_COOKIE_PATH" planned:"true" default:"/" format:"path" doc:"Path of the refresh cookie."`
-	CSRFCookiePath       string   `env:"CSRF_COOKIE_PATH" planned:"true" default:"/" format:"path" doc:"Path of the CSRF cookie."`
+	Enabled              bool     `env:"ENABLED" default:"false" doc:"Offer sessions in cookies."`
+	InferCookieTransport bool     `env:"INFER_COOKIE_TRANSPORT" default:"true" doc:"Use cookies for a request that has a session cookie, without the transport header."`
+	TransportHeaderName  string   `env:"TRANSPORT_HEADER_NAME" default:"X-Auth-Session-Transport" format:"header name" doc:"The header that chooses cookie or token."`
+	AllowedOrigins       []string `env:"ALLOWED_ORIGINS" format:"origin" doc:"Further origins whose pages may use the cookies. https outside development."`
+	AccessCookieName     string   `env:"ACCESS_COOKIE_NAME" default:"__Host-auth_access" format:"cookie name" doc:"The cookie with the access token."`
+	RefreshCookieName    string   `env:"REFRESH_COOKIE_NAME" default:"__Host-auth_refresh" format:"cookie name" doc:"The cookie with the refresh token."`
+	CSRFCookieName       string   `env:"CSRF_COOKIE_NAME" default:"__Host-auth_csrf" format:"cookie name" doc:"The cookie with the CSRF token."`
+	CSRFHeaderName       string   `env:"CSRF_HEADER_NAME" default:"X-CSRF-Token" format:"header name" doc:"The header that repeats the CSRF token."`
+	SameSite             string   `env:"SAME_SITE" default:"lax" enum:"lax,strict,none" doc:"SameSite of the cookies."`
+	SecureOnly           bool     `env:"SECURE_ONLY" default:"false" doc:"Cookies over https only. Names starting with __Host- or __Secure- need it; so does every environment but development."`
+	CookieDomain         string   `env:"COOKIE_DOMAIN" format:"domain" doc:"Domain of the cookies. Empty means this host only."`
+	AccessCookiePath     string   `env:"ACCESS_COOKIE_PATH" default:"/" format:"path" doc:"Path of the access cookie."`
+	RefreshCookiePath    string   `env:"REFRESH_COOKIE_PATH" default:"/" format:"path" doc:"Path of the refresh cookie."`
+	CSRFCookiePath       string   `env:"CSRF_COOKIE_PATH" default:"/" format:"path" doc:"Path of the CSRF cookie."`
 }
 
 // RateLimit is the section RATE_LIMIT__.
@@ -189,7 +197,7 @@ type OAuth struct {
 	GoogleClientID       string   `env:"GOOGLE_CLIENT_ID" planned:"true" doc:"The client id from Google. Empty turns Google off."`
 	GoogleClientSecret   Secret   `env:"GOOGLE_CLIENT_SECRET" planned:"true" doc:"The client secret from Google."`
 	GoogleRedirectURI    string   `env:"GOOGLE_REDIRECT_URI" planned:"true" format:"URL" doc:"The callback registered at Google. https outside development."`
-	RedirectURIAllowlist []string `env:"REDIRECT_URI_ALLOWLIST" planned:"true" format:"URL" doc:"Where people may be sent after sign-in, by OAuth and by SAML. https outside development."`
+	RedirectURIAllowlist []string `env:"REDIRECT_URI_ALLOWLIST" format:"URL" doc:"Where people may be sent after sign-in, by OAuth and by SAML. Their pages may use the session cookies. https outside development."`
 }
 
 // SAML is the section SAML__.

@@ -21,7 +21,7 @@ var formats = map[string]struct {
 	"origin":       {"a scheme and a host without a path, such as https://app.example.com", isOrigin},
 	"host":         {"a host name or an IP address, without a port", isHost},
 	"host pattern": {"a host name without a port, or one such as *.example.com", isHostPattern},
-	"domain":       {"a domain, such as example.com", isDomain},
+	"domain":       {"a domain, such as example.com", isCookieDomain},
 	"host:port":    {"an address with a port, such as 127.0.0.1:9090", isHostPort},
 	"CIDR":         {"an address range, such as 10.0.0.0/8", isCIDR},
 	"mail address": {"a mail address, such as auth@example.com", isMailAddress},
@@ -54,6 +54,9 @@ func isDomain(s string) bool {
 	}
 	return len(s) <= 253
 }
+
+// isCookieDomain leaves out the underscore, which net/http puts in no cookie.
+func isCookieDomain(s string) bool { return isDomain(s) && !strings.Contains(s, "_") }
 
 func isHost(s string) bool {
 	_, err := netip.ParseAddr(s)

@@ -195,7 +195,12 @@ func (c *Config) checkHTTPS(p *Problems) {
 	if c.OAuth.Configured() {
 		https("OAUTH__GOOGLE_REDIRECT_URI", c.OAuth.GoogleRedirectURI)
 	}
-	if c.OAuth.Configured() || c.SAML.Configured() {
+	if c.BrowserSessions.Enabled {
+		for i, address := range c.BrowserSessions.AllowedOrigins {
+			https(fmt.Sprintf("BROWSER_SESSIONS__ALLOWED_ORIGINS entry %d", i+1), address)
+		}
+	}
+	if c.OAuth.Configured() || c.SAML.Configured() || c.BrowserSessions.Enabled {
 		for i, address := range c.OAuth.RedirectURIAllowlist {
 			https(fmt.Sprintf("OAUTH__REDIRECT_URI_ALLOWLIST entry %d", i+1), address)
 		}
@@ -236,8 +241,9 @@ func (c *Config) checkCookies(p *Problems) {
 		{"CSRF", b.CSRFCookieName, b.CSRFCookiePath},
 	} {
 		variable := "BROWSER_SESSIONS__" + cookie.which + "_COOKIE_NAME"
-		host := strings.HasPrefix(cookie.name, "__Host-")
-		if (host || strings.HasPrefix(cookie.name, "__Secure-")) && !b.SecureOnly {
+		name := strings.ToLower(cookie.name) // browsers look at the prefix without its case
+		host := strings.HasPrefix(name, "__host-")
+		if (host || strings.HasPrefix(name, "__secure-")) && !b.SecureOnly {
 			p.add(variable, "starts with __Host- or __Secure-, which needs BROWSER_SESSIONS__SECURE_ONLY=true: set it, or choose a plain name.")
 		}
 		if host && b.CookieDomain != "" {
@@ -249,6 +255,9 @@ func (c *Config) checkCookies(p *Problems) {
 	}
 	if b.AccessCookieName == b.RefreshCookieName || b.RefreshCookieName == b.CSRFCookieName || b.CSRFCookieName == b.AccessCookieName {
 		p.add("BROWSER_SESSIONS__ACCESS_COOKIE_NAME", "must differ from …REFRESH_COOKIE_NAME, and both from …CSRF_COOKIE_NAME.")
+	}
+	if strings.EqualFold(b.TransportHeaderName, b.CSRFHeaderName) {
+		p.add("BROWSER_SESSIONS__TRANSPORT_HEADER_NAME", "must differ from BROWSER_SESSIONS__CSRF_HEADER_NAME.")
 	}
 	if b.SameSite == "none" && !b.SecureOnly {
 		p.add("BROWSER_SESSIONS__SAME_SITE", "is none, which browsers accept only with BROWSER_SESSIONS__SECURE_ONLY=true.")
@@ -306,6 +315,9 @@ func (c *Config) warn(vars map[string]given) {
 	}
 	if c.Development() {
 		return
+	}
+	if c.Password.MinLength < 8 {
+		c.warnings = append(c.warnings, "PASSWORD__MIN_LENGTH is below 8: such passwords are guessed. Raise it once nobody needs a short one.")
 	}
 	if len(c.App.TrustedProxyCIDRs) == 0 {
 		c.warnings = append(c.warnings, "APP__TRUSTED_PROXY_CIDRS is empty: behind a TLS proxy everybody then shares the proxy's address and its rate limits. List the proxy.")

@@ -95,6 +95,11 @@ func TestGuardrailsOutsideDevelopment(t *testing.T) {
 		"cookies must be secure": {
 			[]string{"BROWSER_SESSIONS__ENABLED=true", "BROWSER_SESSIONS__ACCESS_COOKIE_NAME=a", "BROWSER_SESSIONS__REFRESH_COOKIE_NAME=b", "BROWSER_SESSIONS__CSRF_COOKIE_NAME=c"},
 			[]string{"BROWSER_SESSIONS__SECURE_ONLY must be true in production when BROWSER_SESSIONS__ENABLED is."}},
+		"pages that use the cookies must be https": {
+			[]string{"BROWSER_SESSIONS__ENABLED=true", "BROWSER_SESSIONS__SECURE_ONLY=true", `BROWSER_SESSIONS__ALLOWED_ORIGINS=["https://a.example", "http://b.example"]`, `OAUTH__REDIRECT_URI_ALLOWLIST=["http://c.example/in"]`},
+			[]string{
+				"BROWSER_SESSIONS__ALLOWED_ORIGINS entry 2 must start with https:// in production.",
+				"OAUTH__REDIRECT_URI_ALLOWLIST entry 1 must start with https:// in production."}},
 		"Google must be https once it is set up": {
 			[]string{"OAUTH__GOOGLE_CLIENT_ID=id", "OAUTH__GOOGLE_CLIENT_SECRET=s", "OAUTH__GOOGLE_REDIRECT_URI=http://a.example", `OAUTH__REDIRECT_URI_ALLOWLIST=["https://a.example", "http://b.example"]`},
 			[]string{
@@ -145,6 +150,20 @@ func TestRulesOfEveryEnvironment(t *testing.T) {
 		"__Host- allows no domain, __Secure- does": {
 			append(cookies, "BROWSER_SESSIONS__COOKIE_DOMAIN=example.com", "BROWSER_SESSIONS__ACCESS_COOKIE_NAME=__Secure-a", "BROWSER_SESSIONS__REFRESH_COOKIE_NAME=__Secure-b"),
 			[]string{"BROWSER_SESSIONS__CSRF_COOKIE_NAME starts with __Host-, which allows no BROWSER_SESSIONS__COOKIE_DOMAIN: remove one of them."}},
+		"__host- is __Host- to browsers": {
+			append(cookies, "BROWSER_SESSIONS__ACCESS_COOKIE_NAME=__host-a", "BROWSER_SESSIONS__ACCESS_COOKIE_PATH=/a"),
+			[]string{"BROWSER_SESSIONS__ACCESS_COOKIE_NAME starts with __Host-, which needs BROWSER_SESSIONS__ACCESS_COOKIE_PATH=/: set it, or choose a plain name."}},
+		"plain names are free": {
+			[]string{"BROWSER_SESSIONS__ENABLED=true", "BROWSER_SESSIONS__ACCESS_COOKIE_NAME=a", "BROWSER_SESSIONS__REFRESH_COOKIE_NAME=b", "BROWSER_SESSIONS__CSRF_COOKIE_NAME=c",
+				"BROWSER_SESSIONS__REFRESH_COOKIE_PATH=/_auth", "BROWSER_SESSIONS__COOKIE_DOMAIN=example.com"}, nil},
+		"browsers refuse SameSite=None without Secure": {
+			[]string{"BROWSER_SESSIONS__ENABLED=true", "BROWSER_SESSIONS__ACCESS_COOKIE_NAME=a", "BROWSER_SESSIONS__REFRESH_COOKIE_NAME=b", "BROWSER_SESSIONS__CSRF_COOKIE_NAME=c", "BROWSER_SESSIONS__SAME_SITE=none"},
+			[]string{"BROWSER_SESSIONS__SAME_SITE is none, which browsers accept only with BROWSER_SESSIONS__SECURE_ONLY=true."}},
+		"the headers have different names": {
+			append(cookies, "BROWSER_SESSIONS__TRANSPORT_HEADER_NAME=x-csrf-token"),
+			[]string{"BROWSER_SESSIONS__TRANSPORT_HEADER_NAME must differ from BROWSER_SESSIONS__CSRF_HEADER_NAME."}},
+		"none of this matters while cookies are off": {
+			[]string{"BROWSER_SESSIONS__REFRESH_COOKIE_PATH=/_auth", "BROWSER_SESSIONS__SAME_SITE=none", "BROWSER_SESSIONS__CSRF_COOKIE_NAME=__Host-auth_access"}, nil},
 		"cookies have different names": {
 			append(cookies, "BROWSER_SESSIONS__ACCESS_COOKIE_NAME=a", "BROWSER_SESSIONS__REFRESH_COOKIE_NAME=a"),
 			[]string{"BROWSER_SESSIONS__ACCESS_COOKIE_NAME must differ from …REFRESH_COOKIE_NAME, and both from …CSRF_COOKIE_NAME."}},
@@ -246,7 +265,7 @@ func TestFormats(t *testing.T) {
 		"origin":       {[]string{"https://a.example", "http://localhost:3000"}, []string{"*", "null", "https://a.example/", "https://a.example?x"}},
 		"host":         {[]string{"localhost", "127.0.0.1", "::1", "a.example"}, []string{"a:1", "-a", "a..b", "http://a", "*.a"}},
 		"host pattern": {[]string{"*", "*.example.com", "localhost", "[::1]"}, []string{"*.*", "a.*", "a:80", "http://a", "*."}},
-		"domain":       {[]string{"example.com", ".example.com"}, []string{".", "a b", "a/b"}},
+		"domain":       {[]string{"example.com", ".example.com"}, []string{".", "a b", "a/b", "a_b.example"}},
 		"host:port":    {[]string{":9090", "127.0.0.1:9090", "[::1]:1"}, []string{"9090", "a", "a:0", "a:99999"}},
 		"CIDR":         {[]string{"10.0.0.0/8", "10.0.0.1", "fd00::/8"}, []string{"10.0.0.0/33", "x", "10.0.0"}},
 		"mail address": {[]string{"auth@localhost", "Auth <auth@example.com>"}, []string{"auth", "a@b@c"}},

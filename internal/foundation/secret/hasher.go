@@ -34,7 +34,7 @@ type Hasher struct {
 	cost    Cost
 	running chan struct{} // one place per worker
 	waiting chan struct{} // one place per caller inside, running or not
-	making  chan struct{} // half of those places: new hashes must not starve sign-ins
+	others  chan struct{} // half of those places: strangers and new hashes must not starve those who are known
 	decoy   string
 }
 
@@ -47,7 +47,7 @@ func NewHasher(cost Cost, workers int) *Hasher {
 		cost:    cost,
 		running: make(chan struct{}, workers),
 		waiting: make(chan struct{}, workers*queueFor),
-		making:  make(chan struct{}, workers*queueFor/2),
+		others:  make(chan struct{}, workers*queueFor/2),
 	}
 	h.decoy = encode(cost, Bytes(16), Bytes(32))
 	return h
@@ -55,14 +55,7 @@ func NewHasher(cost Cost, workers int) *Hasher {
 
 // Hash returns password hashed in PHC form: $argon2id$v=19$m=…,t=…,p=…$salt$hash.
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
-	select {
-	case h.making <- struct{}{}:
-		defer func() { <-h.making }()
-	default:
-		h.Metrics.Hash("shed")
-		return "", fault.Retry(fault.ServiceUnavailable, 2*time.Second)
-	}
-	leave, err := h.enter(ctx)
+	leave, err := h.enter(ctx, false)
 	if err != nil {
 		return "", err
 	}
@@ -71,48 +64,77 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	return encode(h.cost, salt, h.cost.key(password, salt, 32)), nil
 }
 
-// Verify reports whether password made the hash. An empty hash stands for an
-// account that is not there: it costs the same and never matches.
-func (h *Hasher) Verify(ctx context.Context, hash, password string) (bool, error) {
+// Verify reports whether password made the hash, Argon2id's or bcrypt's. An
+// empty hash stands for an account that is not there: it costs what Argon2id
+// does and never matches. Half of the places are kept for who is known to use
+// the account from where the request comes.
+func (h *Hasher) Verify(ctx context.Context, hash, password string, known bool) (bool, error) {
 	there := hash != ""
 	if !there {
 		hash = h.decoy
 	}
-	cost, salt, want, err := decode(hash)
+	matches, err := matcher(hash)
 	if err != nil {
 		return false, err
 	}
-	leave, err := h.enter(ctx)
+	leave, err := h.enter(ctx, known)
 	if err != nil {
 		return false, err
 	}
 	defer leave()
-	same := Equal(cost.key(password, salt, uint32(len(want))), want)
-	return same && there, nil
+	return matches(password) && there, nil
+}
+
+// matcher reads a hash and returns the slow part: whether a password made it.
+func matcher(hash string) (func(password string) bool, error) {
+	if IsBcrypt(hash) {
+		return func(password string) bool { return matchesBcrypt(hash, password) }, nil
+	}
+	cost, salt, want, err := decode(hash)
+	if err != nil {
+		return nil, err
+	}
+	return func(password string) bool { return Equal(cost.key(password, salt, uint32(len(want))), want) }, nil
 }
 
 // Waiting is how many hashes wait for a worker or run.
 func (h *Hasher) Waiting() int { return len(h.waiting) }
 
-// Outdated reports whether the hash was made at another cost than today's.
+// Outdated reports whether the hash is not of today's making: of another cost,
+// or bcrypt's.
 func (h *Hasher) Outdated(hash string) bool {
 	cost, _, _, err := decode(hash)
 	return err != nil || cost != h.cost
 }
 
-func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
+// enter waits for a worker, or refuses at once when too many wait.
+func (h *Hasher) enter(ctx context.Context, known bool) (leave func(), err error) {
+	shed := func() (func(), error) {
+		h.Metrics.Hash("shed")
+		return nil, fault.Retry(fault.ServiceUnavailable, 2*time.Second)
+	}
+	release := func() {}
+	if !known {
+		select {
+		case h.others <- struct{}{}:
+			release = func() { <-h.others }
+		default:
+			return shed()
+		}
+	}
 	select {
 	case h.waiting <- struct{}{}:
 	default:
-		h.Metrics.Hash("shed")
-		return nil, fault.Retry(fault.ServiceUnavailable, 2*time.Second)
+		release()
+		return shed()
 	}
 	select {
 	case h.running <- struct{}{}:
 		h.Metrics.Hash("done")
-		return func() { <-h.running; <-h.waiting }, nil
+		return func() { <-h.running; <-h.waiting; release() }, nil
 	case <-ctx.Done():
 		<-h.waiting
+		release()
 		return nil, ctx.Err()
 	}
 }
@@ -131,7 +153,7 @@ func decode(hash string) (c Cost, salt, key []byte, err error) {
 	parts := strings.Split(hash, "$")
 	var version int
 	if len(parts) != 6 || parts[1] != "argon2id" {
-		return c, nil, nil, fmt.Errorf("password hash is not in argon2id PHC form")
+		return c, nil, nil, fmt.Errorf("password hash is neither in argon2id PHC form nor bcrypt's")
 	}
 	if _, err = fmt.Sscanf(parts[2], "v=%d", &version); err != nil || version != argon2.Version {
 		return c, nil, nil, fmt.Errorf("password hash has an unknown argon2 version")

@@ -44,7 +44,7 @@ func TestWhichPasswordsVerify(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			got, err := h.Verify(t.Context(), row.hash, row.password)
+			got, err := h.Verify(t.Context(), row.hash, row.password, true)
 			if err != nil || got != row.want {
 				t.Errorf("%t, %v; want %t", got, err, row.want)
 			}
@@ -57,7 +57,7 @@ func TestWhichPasswordsVerify(t *testing.T) {
 func TestTheDecoyNeverMatches(t *testing.T) {
 	h := NewHasher(cheap, 1)
 	h.decoy = hash(t, h, "the decoy's own password")
-	if got, err := h.Verify(t.Context(), "", "the decoy's own password"); got || err != nil {
+	if got, err := h.Verify(t.Context(), "", "the decoy's own password", true); got || err != nil {
 		t.Errorf("%t, %v", got, err)
 	}
 	cost, _, _, err := decode(NewHasher(cheap, 1).decoy)
@@ -83,7 +83,7 @@ func TestAHashOfTheReferenceImplementationVerifies(t *testing.T) {
 	// printf password | argon2 somesalt -id -t 2 -k 256 -p 1 -e
 	const reference = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4"
 	h := NewHasher(cheap, 1)
-	if ok, err := h.Verify(t.Context(), reference, "password"); !ok || err != nil {
+	if ok, err := h.Verify(t.Context(), reference, "password", true); !ok || err != nil {
 		t.Errorf("%t, %v", ok, err)
 	}
 }
@@ -131,7 +131,7 @@ func TestAHashThatCannotBeReadIsAnError(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			if ok, err := h.Verify(t.Context(), row.hash, "x"); ok || err == nil {
+			if ok, err := h.Verify(t.Context(), row.hash, "x", true); ok || err == nil {
 				t.Errorf("%t, %v", ok, err)
 			}
 		})
@@ -145,12 +145,12 @@ func crowd(ctx context.Context, t *testing.T, h *Hasher, n int) (wait func() []e
 	errs := make([]error, n)
 	var callers sync.WaitGroup
 	for i := range errs {
-		callers.Go(func() { _, errs[i] = h.Verify(ctx, "", "x") })
+		callers.Go(func() { _, errs[i] = h.Verify(ctx, "", "x", true) })
 	}
 	deadline := time.After(30 * time.Second)
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
-	for enough := len(h.making) + n; len(h.waiting) < enough; {
+	for enough := len(h.others) + n; len(h.waiting) < enough; {
 		select {
 		case <-poll.C:
 		case <-deadline:
@@ -169,8 +169,8 @@ func TestAFullQueueShedsLoad(t *testing.T) {
 	wait := crowd(ctx, t, h, queueFor)
 
 	_, hashErr := h.Hash(t.Context(), "x")
-	_, verifyErr := h.Verify(t.Context(), stored, "x")
-	_, decoyErr := h.Verify(t.Context(), "", "x") // an unknown account fares the same
+	_, verifyErr := h.Verify(t.Context(), stored, "x", true)
+	_, decoyErr := h.Verify(t.Context(), "", "x", true) // an unknown account fares the same
 	for _, err := range []error{hashErr, verifyErr, decoyErr} {
 		if f := fault.From(err); f.Code.Slug != "service_unavailable" || f.RetryAfter <= 0 {
 			t.Errorf("one too many got %v, retry after %v", err, f.RetryAfter)
@@ -184,7 +184,7 @@ func TestAFullQueueShedsLoad(t *testing.T) {
 		}
 	}
 	<-h.running
-	if ok, err := h.Verify(t.Context(), stored, "x"); !ok || err != nil {
+	if ok, err := h.Verify(t.Context(), stored, "x", true); !ok || err != nil {
 		t.Errorf("after the rush: %t, %v", ok, err)
 	}
 	if len(h.waiting) != 0 || len(h.running) != 0 {
@@ -192,22 +192,23 @@ func TestAFullQueueShedsLoad(t *testing.T) {
 	}
 }
 
-func TestNewHashesLeaveHalfOfTheQueueToSignIns(t *testing.T) {
+func TestStrangersAndNewHashesLeaveHalfOfTheQueueToWhoIsKnown(t *testing.T) {
 	h := NewHasher(cheap, 1)
 	h.running <- struct{}{}
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	var callers sync.WaitGroup
 	shed := make(chan error, 2*queueFor)
-	for range 2 * queueFor { // a rush of sign-ups
+	for range queueFor { // a rush of sign-ups and guesses
 		callers.Go(func() { _, err := h.Hash(ctx, "x"); shed <- err })
+		callers.Go(func() { _, err := h.Verify(ctx, "", "x", false); shed <- err })
 	}
 	for range 2*queueFor - queueFor/2 {
 		if err := <-shed; !fault.Has(err, fault.ServiceUnavailable) {
-			t.Errorf("a sign-up too many got %v", err)
+			t.Errorf("one too many got %v", err)
 		}
 	}
-	wait := crowd(ctx, t, h, queueFor/2) // sign-ins still find a place
+	wait := crowd(ctx, t, h, queueFor/2) // the owners still find a place
 	<-h.running
 	for _, err := range wait() {
 		if err != nil {

@@ -7,6 +7,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"math/big"
 )
 
 // IDLen is the length of a key id in bytes.
@@ -107,4 +109,27 @@ func (r *Ring) Open(sealed []byte, bind string) ([]byte, error) {
 		return nil, ErrUnknownKey
 	}
 	return k.aead.Open(nil, nil, sealed[IDLen:], []byte(bind))
+}
+
+// Digits returns a number of n digits made from data: a code to type, which
+// needs no storage. data must be different each time.
+func (r *Ring) Digits(data []byte, n int) string { return digits(r.keys[0], data, n) }
+
+// MatchDigits reports whether code is what Digits made of data, under any key of
+// the ring.
+func (r *Ring) MatchDigits(data []byte, n int, code string) bool {
+	found := false
+	for _, k := range r.keys {
+		if Equal([]byte(digits(k, data, n)), []byte(code)) {
+			found = true
+		}
+	}
+	return found
+}
+
+// digits takes 16 bytes of the MAC modulo 10^n: the bias is below 2^-80.
+func digits(k key, data []byte, n int) string {
+	number := new(big.Int).SetBytes(sum(k, data)[:16])
+	limit := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil)
+	return fmt.Sprintf("%0*d", n, number.Mod(number, limit))
 }

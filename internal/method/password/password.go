@@ -7,13 +7,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
-	"golang.org/x/text/unicode/norm"
 
 	"github.com/authsdk/authsdk/internal/core/user"
 	"github.com/authsdk/authsdk/internal/foundation/db"
@@ -24,81 +20,56 @@ import (
 // Provider is the name of this method in sessions and events.
 const Provider = "password"
 
-// Lengths in characters. A login accepts up to loginMax, so that a long wrong
-// password is wrong rather than malformed.
-const (
-	minLength = 8
-	maxLength = 128
-	loginMax  = 256
-)
-
 // Service hashes and verifies.
 type Service struct {
 	Hasher *secret.Hasher
+	Policy Policy
+	Known  *DenyList // passwords that nobody may choose; nil refuses none
 }
 
 // New checks a password that somebody chooses and returns its hash. Faults:
 // validation_error on the field, service_unavailable when too many hash.
 func (s *Service) New(ctx context.Context, field, password string) (hash string, err error) {
-	normal, err := normalise(field, password, maxLength)
+	policy := s.policy()
+	normal, err := normalise(field, password, policy.MinLength, policy.MaxLength)
 	if err != nil {
 		return "", err
 	}
-	if missing := missing(normal); missing != "" {
+	if missing := policy.missing(normal); missing != "" {
 		return "", fault.Invalid(field, "must contain "+missing)
+	}
+	if s.Known.has(normal) {
+		return "", fault.Invalid(field, "is on a list of known passwords: choose another")
 	}
 	return s.Hasher.Hash(ctx, normal)
 }
 
 // Verify reports whether the password is the one behind hash. An empty hash
-// costs the same and never matches. better is a new hash to store when the
-// password is right and its hash was made at another cost.
-func (s *Service) Verify(ctx context.Context, field, hash, password string) (ok bool, better string, err error) {
-	normal, err := normalise(field, password, loginMax)
+// costs the same and never matches. known says that the account is used from
+// where the request comes: such requests are served first. better is a new hash
+// to store when the password is right and its hash was made at another cost, or
+// by bcrypt, and there is room to make one.
+func (s *Service) Verify(ctx context.Context, field, hash, password string, known bool) (ok bool, better string, err error) {
+	normal, err := normalise(field, password, min(loginMin, s.policy().MinLength), loginMax)
 	if err != nil {
 		return false, "", err
 	}
-	ok, err = s.Hasher.Verify(ctx, hash, normal)
+	candidate := normal
+	if secret.IsBcrypt(hash) {
+		candidate = password // whoever made the hash did not normalise
+	}
+	ok, err = s.Hasher.Verify(ctx, hash, candidate, known)
 	if err != nil || !ok || !s.Hasher.Outdated(hash) {
 		return ok, "", err
 	}
+	if secret.IsBcrypt(hash) && len(password) > secret.BcryptMost {
+		return true, "", nil // a slip in the part that bcrypt never read must not become the password
+	}
 	better, err = s.Hasher.Hash(ctx, normal)
+	if fault.Has(err, fault.ServiceUnavailable) {
+		return true, "", nil // another time
+	}
 	return true, better, err
-}
-
-// normalise brings a password into Unicode NFC, so that two keyboards that
-// write é differently agree, and checks its length and characters.
-func normalise(field, password string, most int) (string, error) {
-	if !utf8.ValidString(password) || strings.ContainsRune(password, 0) {
-		return "", fault.Invalid(field, "must be text")
-	}
-	if len(password) > 4*loginMax {
-		return "", fault.Invalid(field, fmt.Sprintf("must be at most %d characters long", most))
-	}
-	normal := norm.NFC.String(password)
-	switch n := utf8.RuneCountInString(normal); {
-	case n < minLength:
-		return "", fault.Invalid(field, fmt.Sprintf("must be at least %d characters long", minLength))
-	case n > most:
-		return "", fault.Invalid(field, fmt.Sprintf("must be at most %d characters long", most))
-	}
-	return normal, nil
-}
-
-// missing names what a chosen password lacks: an upper-case letter, a digit or
-// one of the 32 ASCII punctuation characters.
-func missing(password string) string {
-	var lacks []string
-	if !strings.ContainsFunc(password, unicode.IsUpper) {
-		lacks = append(lacks, "an uppercase letter")
-	}
-	if !strings.ContainsFunc(password, unicode.IsDigit) {
-		lacks = append(lacks, "a number")
-	}
-	if !strings.ContainsAny(password, "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~") {
-		lacks = append(lacks, "a special character")
-	}
-	return strings.Join(lacks, " and ")
 }
 
 // Find returns the live account with this address and its password hash, empty
@@ -141,4 +112,12 @@ func Save(ctx context.Context, tx *db.Tx, now time.Time, userID uuid.UUID, hash 
 func Replace(ctx context.Context, tx *db.Tx, userID uuid.UUID, old, better string) error {
 	_, err := tx.ExecContext(ctx, `UPDATE passwords SET hash = $1 WHERE user_id = $2 AND hash = $3`, better, userID, old)
 	return err
+}
+
+// Forget deletes the password of an account.
+func Forget(ctx context.Context, tx *db.Tx, userID uuid.UUID) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM passwords WHERE user_id = $1`, userID); err != nil {
+		return fmt.Errorf("password.Forget: %w", err)
+	}
+	return nil
 }

@@ -105,7 +105,7 @@ func TestVerify(t *testing.T) {
 		{"a password that nobody could have chosen is wrong, not malformed", hash, strings.Repeat("x", 256), false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			right, better, err := s.Verify(t.Context(), "password", row.hash, row.password)
+			right, better, err := s.Verify(t.Context(), "password", row.hash, row.password, true)
 			if err != nil || right != row.right || better != "" {
 				t.Errorf("%v, better %q, %v; want %v", right, better, err, row.right)
 			}
@@ -118,7 +118,7 @@ func TestVerify(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			for _, h := range []string{hash, ""} {
-				_, _, err := s.Verify(t.Context(), "password", h, row.password)
+				_, _, err := s.Verify(t.Context(), "password", h, row.password, true)
 				if diff := cmp.Diff([]fault.Field{{Field: "password", Message: row.message}}, fault.From(err).Fields); diff != "" {
 					t.Errorf("-want +got:\n%s", diff)
 				}
@@ -127,14 +127,14 @@ func TestVerify(t *testing.T) {
 	}
 	t.Run("a hash of another cost is made anew, if the password is right", func(t *testing.T) {
 		dearer := service(secret.Cost{MemoryKiB: 16, Iterations: 2, Parallelism: 1})
-		right, better, err := dearer.Verify(t.Context(), "password", hash, "Résumé-2026")
+		right, better, err := dearer.Verify(t.Context(), "password", hash, "Résumé-2026", true)
 		if err != nil || !right || !strings.Contains(better, "$m=16,t=2,p=1$") {
 			t.Fatalf("%v, %q, %v", right, better, err)
 		}
-		if right, again, err := dearer.Verify(t.Context(), "password", better, "Résumé-2026"); err != nil || !right || again != "" {
+		if right, again, err := dearer.Verify(t.Context(), "password", better, "Résumé-2026", true); err != nil || !right || again != "" {
 			t.Errorf("%v, %q, %v", right, again, err)
 		}
-		if right, better, err := dearer.Verify(t.Context(), "password", hash, "Wrong-2026"); err != nil || right || better != "" {
+		if right, better, err := dearer.Verify(t.Context(), "password", hash, "Wrong-2026", true); err != nil || right || better != "" {
 			t.Errorf("%v, %q, %v", right, better, err)
 		}
 	})
