@@ -57,7 +57,7 @@ e2e: build ## The real binary on both engines, from outside
 
 .PHONY: soak
 soak: build ## The long fault runs, full size; by hand, an hour or more
-	@AUTHD_BINARY=$(CURDIR)/bin/authd AUTHD_SOAK=1 $(ENGINES) $(GO) test -count=1 -timeout 3h -v ./e2e/...
+	@AUTHD_BINARY=$(CURDIR)/bin/authd AUTHD_SOAK=1 $(ENGINES) $(GO) test -count=1 -timeout 3h -v ./e2e/... ./internal/core/risk
 
 FUZZTIME ?= 20s
 .PHONY: fuzz
