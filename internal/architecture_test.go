@@ -14,9 +14,9 @@ import (
 // order is the layers, lowest first. A package imports those on earlier lines;
 // what stands on one line does not import each other.
 var order = []string{
-	"foundation/fault foundation/clock foundation/metric foundation/trace", "foundation/secret", "foundation/db",
+	"foundation/fault foundation/clock foundation/metric foundation/trace", "foundation/secret foundation/cursor", "foundation/db",
 	"platform/jobs platform/limit platform/mail", "platform/revocation", "platform/audit",
-	"core/user core/client core/keyring core/webhook", "core/token", "core/session",
+	"core/user core/client core/keyring core/webhook", "core/token", "core/session", "core/risk core/stepup",
 	"method/*", "flow/*",
 	"transport/web", "transport/*", "config", "server",
 }

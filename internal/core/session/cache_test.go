@@ -79,7 +79,7 @@ func TestARevocationOnAnotherReplicaReachesTheCache(t *testing.T) {
 		started, pair := w.signIn()
 		w.checkIntoCache(started, pair)
 		other := replica(t, d)
-		if err := w.service(other, w.newFeed(other), settings).Logout(t.Context(), "", pair.Refresh); err != nil {
+		if err := w.service(other, w.newFeed(other), settings).Logout(t.Context(), "", pair.Refresh, CSRF{}); err != nil {
 			t.Fatal(err)
 		}
 		if code := w.whileFresh(func() string { return w.check(pair.Access) }); code != "session_expired" {
@@ -259,11 +259,11 @@ func TestMoreSessionsThanOneBatchAreWritten(t *testing.T) {
 		n := seenBatch + 1
 		w.write(func(tx *db.Tx) error {
 			for range n {
-				started, _, err := w.Begin(w.jo, "password", nil)
+				started, _, err := w.Begin(w.jo, Start{Provider: "password"})
 				if err != nil {
 					return err
 				}
-				if err := w.Save(t.Context(), tx, started); err != nil {
+				if err := saved(w.Save(t.Context(), tx, started, w.jo)); err != nil {
 					return err
 				}
 				w.seen[started.ID] = noon.Add(time.Hour)

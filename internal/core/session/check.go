@@ -20,6 +20,7 @@ type live struct {
 	user    uuid.UUID
 	epoch   int64
 	expires time.Time
+	csrf    string
 }
 
 // Identity is who a good access token belongs to.
@@ -27,6 +28,8 @@ type Identity struct {
 	User    uuid.UUID
 	Session uuid.UUID
 	Claims  *token.Claims
+
+	CSRFHash string // of the CSRF token that a cookie session is bound to
 }
 
 // Check tells whether an access token is good right now. Faults: invalid_token,
@@ -53,7 +56,7 @@ func (s *Service) Check(ctx context.Context, access string) (id Identity, err er
 		return id, fault.New(fault.SessionExpired)
 	case s.feed.Epoch(revocation.User, claims.Subject) > claims.Epoch:
 		s.Metrics.Check("revocations")
-		return id, fault.New(fault.TokenExpired)
+		return id, s.outdated(ctx, id.Session)
 	}
 	state, err := s.state(ctx, id.Session, claims.Epoch)
 	if err != nil {
@@ -63,10 +66,24 @@ func (s *Service) Check(ctx context.Context, access string) (id Identity, err er
 	case state.user != id.User:
 		return id, invalid
 	case state.epoch > claims.Epoch:
-		return id, fault.New(fault.TokenExpired)
+		return id, fault.New(fault.TokenExpired) // its session lives
 	}
+	id.CSRFHash = state.csrf
 	s.see(id.Session)
 	return id, nil
+}
+
+// outdated tells why a token of a lower epoch is refused: its session has ended,
+// or what it says is no longer so and a refresh brings a better one.
+func (s *Service) outdated(ctx context.Context, id uuid.UUID) error {
+	sess, u, found, err := load(ctx, s.db.Read(), id)
+	switch {
+	case err != nil:
+		return err
+	case !found || !u.Active || !sess.RevokedAt.IsZero():
+		return fault.New(fault.SessionExpired)
+	}
+	return fault.New(fault.TokenExpired)
 }
 
 // state returns a live session from the cache, or from SQL when the cache may
@@ -89,7 +106,7 @@ func (s *Service) state(ctx context.Context, id uuid.UUID, epoch int64) (live, e
 	if !found || !sess.RevokedAt.IsZero() || !sess.Expires.After(now) || !u.Active {
 		return live{}, fault.New(fault.SessionExpired)
 	}
-	state := live{sess.UserID, u.Epoch, sess.Expires}
+	state := live{sess.UserID, u.Epoch, sess.Expires, sess.CSRFHash}
 	if fresh && s.feed.Position() == position { // else it may be out of date already
 		s.cache.Set(id, state)
 	}

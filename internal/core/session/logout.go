@@ -10,8 +10,8 @@ import (
 
 // Logout ends the session of a refresh token, which alone is enough. If an
 // access token comes with it, expired or not, it must be of the same session.
-// Signing out again is no error. Fault: invalid_token.
-func (s *Service) Logout(ctx context.Context, access, refresh string) (err error) {
+// Signing out again is no error. Faults: invalid_token, invalid_csrf_token.
+func (s *Service) Logout(ctx context.Context, access, refresh string, csrf CSRF) (err error) {
 	defer fault.Wrap(&err, "session.Logout")
 	t, ok := decodeRefresh(s.refresh, refresh)
 	if !ok {
@@ -32,6 +32,9 @@ func (s *Service) Logout(ctx context.Context, access, refresh string) (err error
 	}
 	if !found {
 		return fault.New(fault.InvalidToken)
+	}
+	if err := csrf.check(sess); err != nil {
+		return err
 	}
 	now := s.clock.Now()
 	return s.db.Write(ctx, func(tx *db.Tx) error {

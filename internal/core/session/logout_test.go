@@ -64,7 +64,7 @@ func TestWhoMaySignOut(t *testing.T) {
 				if reason := w.ended(started.ID); reason != "" {
 					t.Errorf("it ended the session: %s", reason)
 				}
-				if code := slugOf(w.Rotate(t.Context(), good.Refresh)); code != "" {
+				if code := slugOf(w.Rotate(t.Context(), good.Refresh, CSRF{})); code != "" {
 					t.Errorf("a refresh afterwards: %s", code)
 				}
 			})

@@ -54,7 +54,7 @@ func TestTabsThatRefreshAtOnceGetOneSuccessor(t *testing.T) {
 				w := newWorld(t, d)
 				started, pair := w.signIn()
 				pair = row.before(w, pair)
-				pairs, errs := w.race(row.tabs, func(_ int, s *Service) (Pair, error) { return s.Rotate(t.Context(), pair.Refresh) })
+				pairs, errs := w.race(row.tabs, func(_ int, s *Service) (Pair, error) { return s.Rotate(t.Context(), pair.Refresh, CSRF{}) })
 				for i := range pairs {
 					if errs[i] != nil {
 						t.Errorf("tab %d: %v", i, errs[i])
@@ -84,9 +84,9 @@ func TestARefreshNeverOutrunsASignOut(t *testing.T) {
 		started, pair := w.signIn()
 		pairs, errs := w.race(racers, func(i int, s *Service) (Pair, error) {
 			if i/2%2 == 0 {
-				return Pair{}, s.Logout(t.Context(), pair.Access, pair.Refresh)
+				return Pair{}, s.Logout(t.Context(), pair.Access, pair.Refresh, CSRF{})
 			}
-			return s.Rotate(t.Context(), pair.Refresh)
+			return s.Rotate(t.Context(), pair.Refresh, CSRF{})
 		})
 		for i, err := range errs {
 			if code := slug(err); code != "" && (i/2%2 == 0 || code != "session_expired") {
@@ -118,7 +118,7 @@ func TestATheftIsRecordedOnce(t *testing.T) {
 		w := newWorld(t, d)
 		started, pair := w.signIn()
 		w.mustRotate(w.mustRotate(pair.Refresh).Refresh)
-		_, errs := w.race(racers, func(_ int, s *Service) (Pair, error) { return s.Rotate(t.Context(), pair.Refresh) })
+		_, errs := w.race(racers, func(_ int, s *Service) (Pair, error) { return s.Rotate(t.Context(), pair.Refresh, CSRF{}) })
 		for i, err := range errs {
 			if slug(err) != "session_expired" {
 				t.Errorf("racer %d: %v", i, err)

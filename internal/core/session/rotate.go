@@ -27,8 +27,8 @@ func (s *Service) refreshRule() limit.Rule {
 const rotateTries = 8
 
 // Rotate spends a refresh token and returns its successor. Faults:
-// session_expired, rate_limited.
-func (s *Service) Rotate(ctx context.Context, presented string) (pair Pair, err error) {
+// session_expired, rate_limited, invalid_csrf_token.
+func (s *Service) Rotate(ctx context.Context, presented string, csrf CSRF) (pair Pair, err error) {
 	defer fault.Wrap(&err, "session.Rotate")
 	t, ok := decodeRefresh(s.refresh, presented)
 	if !ok {
@@ -51,6 +51,9 @@ func (s *Service) Rotate(ctx context.Context, presented string) (pair Pair, err 
 		now := s.clock.Now()
 		if !found || !sess.RevokedAt.IsZero() || !sess.Expires.After(now) || !u.Active {
 			return Pair{}, s.refuse(ctx, t, found, sess)
+		}
+		if err := csrf.check(sess); err != nil {
+			return Pair{}, err
 		}
 		what, next := decide(sess.rotation, t, now, s.settings.ReuseGrace)
 		switch what {

@@ -302,7 +302,7 @@ func TestAnswersCannotBeLostWithoutEnd(t *testing.T) {
 			w.mustRotate(pair.Refresh)
 		}
 		w.clock.Advance(late)
-		_, err := w.Rotate(t.Context(), pair.Refresh)
+		_, err := w.Rotate(t.Context(), pair.Refresh, CSRF{})
 		f := fault.From(err)
 		if f.Code.Slug != "rate_limited" || f.RetryAfter <= 0 || f.RetryAfter > time.Hour {
 			t.Fatalf("the eleventh within the hour: %v, retry after %v", err, f.RetryAfter)

@@ -31,6 +31,10 @@ const (
 	ReasonRefreshReuse = "refresh_reuse"
 
 	ReasonPasswordReplaced = "password_replaced"
+	ReasonPasswordReset    = "password_reset"
+	ReasonPasswordChange   = "password_change"
+	ReasonEmailUndone      = "email_change_undone"
+	ReasonErased           = "erased"
 )
 
 // Settings of sessions.
@@ -96,15 +100,28 @@ type Session struct {
 	Expires   time.Time
 	Absolute  time.Time // zero: never
 	RevokedAt time.Time // zero: not revoked
-	rotation  rotation
+
+	CSRFHash   string   // of the CSRF token that a cookie session is bound to, else empty
+	Suspicious []string // why the sign-in stands out; empty if it does not
+
+	rotation rotation
+}
+
+// Start is what a way in knows of a session that it begins.
+type Start struct {
+	Provider   string
+	Audiences  []string
+	CSRF       string // the CSRF token that came with it; empty for bearer tokens
+	Suspicious []string
 }
 
 // Begin makes a session and its first tokens in memory, so that signing stays
 // outside the transaction that Save is part of.
-func (s *Service) Begin(u user.User, provider string, audiences []string) (Session, Pair, error) {
+func (s *Service) Begin(u user.User, from Start) (Session, Pair, error) {
 	now := s.clock.Now()
 	started := Session{
-		ID: uuid.Must(uuid.NewV7()), UserID: u.ID, Provider: provider, Audiences: audiences,
+		ID: uuid.Must(uuid.NewV7()), UserID: u.ID, Provider: from.Provider, Audiences: from.Audiences,
+		CSRFHash: hashOf(from.CSRF), Suspicious: from.Suspicious,
 		AuthTime: now, rotation: rotation{at: now},
 	}
 	if s.settings.AbsoluteTTL > 0 {
@@ -115,10 +132,29 @@ func (s *Service) Begin(u user.User, provider string, audiences []string) (Sessi
 	return started, s.pair(started, access), err
 }
 
-// Save stores what Begin made.
-func (s *Service) Save(ctx context.Context, tx *db.Tx, started Session) error {
-	return insert(ctx, tx, started, audit.OriginOf(ctx))
+// Save stores what Begin made, unless the account has changed since u was read
+// or is gone: then it reports false, and the caller decides anew. The lock on
+// the account keeps an erasure or a reset that runs beside it from missing the
+// new session.
+func (s *Service) Save(ctx context.Context, tx *db.Tx, started Session, u user.User) (saved bool, err error) {
+	same, err := user.Hold(ctx, tx, u)
+	if err != nil || !same {
+		return false, err
+	}
+	return true, insert(ctx, tx, started, audit.OriginOf(ctx))
 }
+
+// Renew signs another access token for a session whose user was just proved
+// again.
+func (s *Service) Renew(sess Session, u user.User) (access string, err error) {
+	return s.access(sess, u)
+}
+
+// Lifetime of an access token.
+func (s *Service) Lifetime() time.Duration { return s.tokens.Lifetime }
+
+// RefreshTTL is how long a session lives unused.
+func (s *Service) RefreshTTL() time.Duration { return s.settings.RefreshTTL }
 
 // slide is when a session used now ends.
 func (s *Service) slide(sess Session, now time.Time) time.Time {

@@ -205,8 +205,8 @@ func TestInAnOutageASessionIsNotCalledExpired(t *testing.T) {
 		}
 		for name, act := range map[string]func() error{
 			"check":   func() error { _, err := w.Check(t.Context(), pair.Access); return err },
-			"refresh": func() error { _, err := w.Rotate(t.Context(), pair.Refresh); return err },
-			"logout":  func() error { return w.Logout(t.Context(), "", pair.Refresh) },
+			"refresh": func() error { _, err := w.Rotate(t.Context(), pair.Refresh, CSRF{}); return err },
+			"logout":  func() error { return w.Logout(t.Context(), "", pair.Refresh, CSRF{}) },
 		} {
 			if f := fault.From(act()); f.Code.Slug != fault.InternalServerError.Slug { // the transport tells outages apart
 				t.Errorf("%s: %s", name, f.Code.Slug)

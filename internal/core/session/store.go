@@ -12,6 +12,7 @@ import (
 
 	"github.com/authsdk/authsdk/internal/core/user"
 	"github.com/authsdk/authsdk/internal/foundation/db"
+	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/platform/audit"
 )
 
@@ -20,17 +21,28 @@ func insert(ctx context.Context, tx *db.Tx, s Session, from audit.Origin) error 
 	if err != nil {
 		return err
 	}
+	reasons, err := json.Marshal(append([]string{}, s.Suspicious...))
+	if err != nil {
+		return err
+	}
 	_, err = tx.ExecContext(ctx, `
 		INSERT INTO sessions (id, user_id, provider, audiences, auth_time, created_at, absolute_expires_at, expires_at,
-			generation, branch, prev_branch, rotated_at, last_seen_at, ip_address, user_agent)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+			generation, branch, prev_branch, rotated_at, last_seen_at, ip_address, user_agent,
+			is_suspicious, suspicious_reasons, csrf_hash)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
 		s.ID, s.UserID, s.Provider, string(audiences), s.AuthTime, s.AuthTime, orNull(s.Absolute), s.Expires,
 		s.rotation.generation, s.rotation.branch, s.rotation.previous, s.rotation.at, s.AuthTime,
-		cut(from.IP, 45), cut(from.UserAgent, 512))
+		cut(from.IP, 45), cut(from.UserAgent, 512),
+		len(s.Suspicious) > 0, string(reasons), sql.NullString{String: s.CSRFHash, Valid: s.CSRFHash != ""})
 	if err != nil {
 		return fmt.Errorf("session: insert: %w", err)
 	}
 	return nil
+}
+
+// Find returns a session with its user, deleted or not: Active is false then.
+func Find(ctx context.Context, c db.Conn, id uuid.UUID) (s Session, u user.User, found bool, err error) {
+	return load(ctx, c, id)
 }
 
 // load reads a session with its user, deleted or not.
@@ -40,10 +52,10 @@ func load(ctx context.Context, c db.Conn, id uuid.UUID) (s Session, u user.User,
 	var deleted bool
 	err = c.QueryRowContext(ctx, `
 		SELECT s.id, s.user_id, s.provider, s.audiences, s.auth_time, s.absolute_expires_at, s.expires_at, s.revoked_at,
-			s.generation, s.branch, s.prev_branch, s.rotated_at, u.deleted_at IS NOT NULL, `+user.Columns+`
+			s.generation, s.branch, s.prev_branch, s.rotated_at, COALESCE(s.csrf_hash, ''), u.deleted_at IS NOT NULL, `+user.Columns+`
 		FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1`, id).Scan(append([]any{
 		&s.ID, &s.UserID, &s.Provider, &audiences, &s.AuthTime, &absolute, &s.Expires, &revoked,
-		&s.rotation.generation, &s.rotation.branch, &s.rotation.previous, &s.rotation.at, &deleted}, u.Targets()...)...)
+		&s.rotation.generation, &s.rotation.branch, &s.rotation.previous, &s.rotation.at, &s.CSRFHash, &deleted}, u.Targets()...)...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return s, u, false, nil
 	}
@@ -84,15 +96,56 @@ func end(ctx context.Context, tx *db.Tx, id uuid.UUID, now time.Time, reason str
 	return n == 1, err
 }
 
-// EndAll revokes every session of a user. The caller raises the user's epoch,
-// which refuses the access tokens.
-func EndAll(ctx context.Context, tx *db.Tx, now time.Time, userID uuid.UUID, reason string) error {
-	_, err := tx.ExecContext(ctx,
-		`UPDATE sessions SET revoked_at = $1, revoke_reason = $2 WHERE user_id = $3 AND revoked_at IS NULL`, now, reason, userID)
+// EndAll revokes every session of a user but the one to keep (uuid.Nil keeps
+// none) and returns which. The caller raises the user's epoch, which refuses the
+// access tokens.
+func EndAll(ctx context.Context, tx *db.Tx, now time.Time, userID, keep uuid.UUID, reason string) (ended []uuid.UUID, err error) {
+	defer fault.Wrap(&err, "session.EndAll")
+	rows, err := tx.QueryContext(ctx, `
+		UPDATE sessions SET revoked_at = $1, revoke_reason = $2
+		WHERE user_id = $3 AND id <> $4 AND revoked_at IS NULL RETURNING id`, now, reason, userID, keep)
 	if err != nil {
-		return fmt.Errorf("session.EndAll: %w", err)
+		return nil, err
+	}
+	defer rows.Close()
+	ended = []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ended = append(ended, id)
+	}
+	return ended, rows.Err()
+}
+
+// Forget takes out of an account's sessions, ended or not, what says where they
+// were used.
+func Forget(ctx context.Context, tx *db.Tx, userID uuid.UUID) error {
+	_, err := tx.ExecContext(ctx,
+		`UPDATE sessions SET ip_address = NULL, user_agent = NULL, csrf_hash = NULL WHERE user_id = $1`, userID)
+	if err != nil {
+		return fmt.Errorf("session.Forget: %w", err)
 	}
 	return nil
+}
+
+// Reprove moves the time of the last proof of a live session; it reports false
+// if the session has ended.
+func Reprove(ctx context.Context, tx *db.Tx, id uuid.UUID, now time.Time) (live bool, err error) {
+	done, err := tx.ExecContext(ctx,
+		`UPDATE sessions SET auth_time = $1 WHERE id = $2 AND revoked_at IS NULL AND expires_at > $3`, now, id, now)
+	if err != nil {
+		return false, fmt.Errorf("session.Reprove: %w", err)
+	}
+	n, err := done.RowsAffected()
+	return n == 1, err
+}
+
+// bind makes a CSRF token the session's.
+func bind(ctx context.Context, tx *db.Tx, id uuid.UUID, hash string) error {
+	_, err := tx.ExecContext(ctx, `UPDATE sessions SET csrf_hash = $1 WHERE id = $2 AND revoked_at IS NULL`, hash, id)
+	return err
 }
 
 // touch moves last_seen_at to at, unless it is later than old already.

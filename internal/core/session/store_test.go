@@ -34,12 +34,12 @@ func TestWhoMovesTheRefreshState(t *testing.T) {
 		for _, row := range rows {
 			t.Run(row.name, func(t *testing.T) {
 				w := newWorld(t, d)
-				started, _, err := w.Begin(w.jo, "password", nil)
+				started, _, err := w.Begin(w.jo, Start{Provider: "password"})
 				if err != nil {
 					t.Fatal(err)
 				}
 				started.rotation = read
-				w.write(func(tx *db.Tx) error { return w.Save(t.Context(), tx, started) })
+				w.write(func(tx *db.Tx) error { return saved(w.Save(t.Context(), tx, started, w.jo)) })
 				stored := started.ID
 				row.change(w, &started)
 				later := noon.Add(time.Hour)

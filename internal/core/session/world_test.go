@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"os"
 	"slices"
@@ -154,11 +155,11 @@ func (w *world) signIn(audiences ...string) (Session, Pair) {
 
 func (w *world) signInFrom(ctx context.Context, s *Service, audiences ...string) (Session, Pair) {
 	w.t.Helper()
-	started, pair, err := s.Begin(w.jo, "password", audiences)
+	started, pair, err := s.Begin(w.jo, Start{Provider: "password", Audiences: audiences})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.write(func(tx *db.Tx) error { return s.Save(ctx, tx, started) })
+	w.write(func(tx *db.Tx) error { return saved(s.Save(ctx, tx, started, w.jo)) })
 	return started, pair
 }
 
@@ -184,7 +185,7 @@ func (w *world) revoke(kind revocation.Kind, subject string, epoch int64) {
 // logout signs out; code is the fault's slug, or "".
 func (w *world) logout(access, refresh string) (code string) {
 	w.t.Helper()
-	return slug(w.Logout(w.t.Context(), access, refresh))
+	return slug(w.Logout(w.t.Context(), access, refresh, CSRF{}))
 }
 
 // mint signs an access token that Begin would not make.
@@ -200,7 +201,7 @@ func (w *world) mint(subject, session string) string {
 // rotate uses a refresh token; code is the fault's slug, or "".
 func (w *world) rotate(refresh string) (pair Pair, code string) {
 	w.t.Helper()
-	pair, err := w.Rotate(w.t.Context(), refresh)
+	pair, err := w.Rotate(w.t.Context(), refresh, CSRF{})
 	if err != nil && pair != (Pair{}) {
 		w.t.Error("tokens came with an error")
 	}
@@ -321,4 +322,12 @@ func eventually(t *testing.T, what string, holds func() bool) {
 			t.Fatalf("not within 30 s: %s", what)
 		}
 	}
+}
+
+// saved makes an account that changed an error.
+func saved(ok bool, err error) error {
+	if err == nil && !ok {
+		return errors.New("the account has changed")
+	}
+	return err
 }

@@ -92,14 +92,19 @@ func (i *Issuer) Access(c Claims) (string, error) {
 	if c.Scopes == nil {
 		c.Scopes = []string{}
 	}
-	payload, err := json.Marshal(c)
+	return i.sign("at+jwt", c)
+}
+
+// sign makes a JWT of claims, with the active key.
+func (i *Issuer) sign(typ jose.ContentType, claims any) (string, error) {
+	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", err
 	}
 	key := i.Keys.Active()
 	signer, err := jose.NewSigner(
 		jose.SigningKey{Algorithm: jose.SignatureAlgorithm(key.Algorithm), Key: jose.JSONWebKey{Key: key.Private, KeyID: key.KID}},
-		(&jose.SignerOptions{}).WithType("at+jwt"))
+		(&jose.SignerOptions{}).WithType(typ))
 	if err != nil {
 		return "", fmt.Errorf("token: signer: %w", err)
 	}
@@ -128,29 +133,12 @@ var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA}
 // returned beside its fault: signing out does not need a live one.
 func (i *Issuer) Verify(ctx context.Context, raw string) (*Claims, error) {
 	invalid := fault.New(fault.InvalidToken)
-	if raw == "" || len(raw) > maxLength {
-		return nil, invalid
-	}
-	signed, err := jose.ParseSignedCompact(raw, algorithms)
+	c := &Claims{}
+	kid, err := i.open(ctx, raw, c)
 	if err != nil {
-		return nil, invalid.Because(err)
+		return nil, err
 	}
-	header := signed.Signatures[0].Header
-	key, found, err := i.Keys.Find(ctx, header.KeyID)
-	if err != nil {
-		return nil, fmt.Errorf("token: %w", err)
-	}
-	if !found || header.Algorithm != key.Algorithm {
-		return nil, invalid
-	}
-	payload, err := signed.Verify(key.Public)
-	if err != nil {
-		return nil, invalid.Because(err)
-	}
-	c := &Claims{KeyID: key.KID}
-	if err := json.Unmarshal(payload, c); err != nil {
-		return nil, invalid.Because(err)
-	}
+	c.KeyID = kid
 	now := i.Clock.Now()
 	switch {
 	case c.Type != TypeAccess, c.ID == "", c.Subject == "", c.SessionID == "",
@@ -161,4 +149,32 @@ func (i *Issuer) Verify(ctx context.Context, raw string) (*Claims, error) {
 		return c, fault.New(fault.TokenExpired)
 	}
 	return c, nil
+}
+
+// open checks the signature of a JWT and reads its claims. Fault: invalid_token.
+func (i *Issuer) open(ctx context.Context, raw string, claims any) (kid string, err error) {
+	invalid := fault.New(fault.InvalidToken)
+	if raw == "" || len(raw) > maxLength {
+		return "", invalid
+	}
+	signed, err := jose.ParseSignedCompact(raw, algorithms)
+	if err != nil {
+		return "", invalid.Because(err)
+	}
+	header := signed.Signatures[0].Header
+	key, found, err := i.Keys.Find(ctx, header.KeyID)
+	if err != nil {
+		return "", fmt.Errorf("token: %w", err)
+	}
+	if !found || header.Algorithm != key.Algorithm {
+		return "", invalid
+	}
+	payload, err := signed.Verify(key.Public)
+	if err != nil {
+		return "", invalid.Because(err)
+	}
+	if err := json.Unmarshal(payload, claims); err != nil {
+		return "", invalid.Because(err)
+	}
+	return key.KID, nil
 }

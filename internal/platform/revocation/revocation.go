@@ -10,6 +10,7 @@ package revocation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/authsdk/authsdk/internal/foundation/db"
@@ -37,14 +38,22 @@ type Entry struct {
 	Expires time.Time
 }
 
+// appendBatch is how many entries one statement writes.
+const appendBatch = 500
+
 // Append writes entries in the caller's transaction. This process refuses what
 // they name as soon as the transaction commits.
 func (f *Feed) Append(ctx context.Context, tx *db.Tx, now time.Time, entries ...Entry) error {
-	for _, e := range entries {
-		_, err := tx.ExecContext(ctx,
-			`INSERT INTO revocations (kind, subject, epoch, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)`,
-			string(e.Kind), e.Subject, e.Epoch, now, e.Expires)
-		if err != nil {
+	if len(entries) == 0 {
+		return nil
+	}
+	const into = `INSERT INTO revocations (kind, subject, epoch, created_at, expires_at) VALUES `
+	for batch := range slices.Chunk(entries, appendBatch) {
+		var rows []any
+		for _, e := range batch {
+			rows = append(rows, string(e.Kind), e.Subject, e.Epoch, now, e.Expires)
+		}
+		if _, err := tx.ExecContext(ctx, into+db.Values(len(batch), 5), rows...); err != nil {
 			return fmt.Errorf("revocation: %w", err)
 		}
 	}
