@@ -34,7 +34,7 @@ func guarded(t *testing.T, d *db.DB) *signin.Service {
 // try says how a login from an address ends.
 func try(t *testing.T, s *signin.Service, ip, email, pass string) string {
 	t.Helper()
-	_, err := s.Login(audit.WithOrigin(t.Context(), audit.Origin{IP: ip}), email, pass, "")
+	_, err := s.Login(audit.WithOrigin(t.Context(), audit.Origin{IP: ip}), signin.Input{Email: email, Password: pass})
 	var f *fault.Fault
 	switch {
 	case err == nil:
@@ -159,14 +159,14 @@ func counters(m *metric.Metrics) string {
 	return w.Body.String()
 }
 
-func TestWithoutALimitThereIsNone(t *testing.T) {
+func TestWithoutALimitThereIsTheLadderOnly(t *testing.T) {
 	d := dbtest.Postgres(t)
 	s := guarded(t, d)
 	s.PerMinute = 0
 	account(t, s, "ann@example.com")
-	for range 10 {
-		if got := try(t, s, "203.0.113.7", "ann@example.com", wrong); got != refused {
-			t.Error(got)
+	for i, want := range []string{refused, refused, refused, refused, "account_locked, back in 1m0s", "account_locked, back in 1m0s"} {
+		if got := try(t, s, "203.0.113.7", "ann@example.com", wrong); got != want {
+			t.Errorf("try %d: %s, want %s", i+1, got, want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ package signup
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -75,36 +76,86 @@ func (s *Service) Signup(ctx context.Context, email, pass string) (err error) {
 	// answer does not tell.
 	mayMail := s.Limiter.Allow(ctx, signupByEmail, email).Allowed
 	u := user.User{ID: uuid.Must(uuid.NewV7()), Email: email, Role: user.RoleUser, Active: true}
+	for range tries {
+		if err = s.accept(ctx, u, hash, mayMail); !errors.Is(err, errTaken) {
+			return err
+		}
+	}
+	return fault.Retry(fault.ServiceUnavailable, time.Second)
+}
+
+// tries bounds how often a sign-up is decided anew because another of the same
+// address was faster.
+const tries = 3
+
+// errTaken ends a transaction whose address is no longer free.
+var errTaken = errors.New("the address was taken meanwhile")
+
+func (s *Service) accept(ctx context.Context, u user.User, hash string, mayMail bool) error {
 	return s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock.Now()
-		isNew, err := user.Create(ctx, tx, now, u)
+		free, err := isFree(ctx, tx, now, u.Email)
 		if err != nil {
 			return err
 		}
-		accepted := audit.Event{Type: audit.SignupAccepted, Metadata: map[string]any{"provider": password.Provider, "created": isNew}}
-		if !isNew {
-			if err := audit.Record(ctx, tx, now, accepted); err != nil {
+		job := verifyJob{u.Email, taken, hash}
+		accepted := audit.Event{Type: audit.SignupAccepted, Metadata: map[string]any{"provider": password.Provider, "created": free}}
+		if free {
+			job.Reason = created
+			accepted.Actor, accepted.TargetType, accepted.Target = u.ID, "user", u.ID
+		}
+		if err := audit.Record(ctx, tx, now, accepted); err != nil {
+			return err
+		}
+		if free || mayMail {
+			if err := s.Jobs.Enqueue(ctx, tx, VerifyMail, job); err != nil {
 				return err
 			}
-			tx.AfterCommit(func() { s.Metrics.Signup(taken) })
-			if !mayMail {
-				return nil
-			}
-			return s.Jobs.Enqueue(ctx, tx, VerifyMail, verifyJob{email, taken, hash})
 		}
-		if err := password.Save(ctx, tx, now, u.ID, hash); err != nil {
-			return err
-		}
-		accepted.Actor, accepted.TargetType, accepted.Target = u.ID, "user", u.ID
-		err = audit.Record(ctx, tx, now, accepted, audit.Event{
-			Type: audit.UserCreated, Actor: u.ID, TargetType: "user", Target: u.ID, Metadata: map[string]any{"provider": password.Provider},
-		})
-		if err != nil {
-			return err
-		}
-		tx.AfterCommit(func() { s.Metrics.Signup(created) })
-		return s.Jobs.Enqueue(ctx, tx, VerifyMail, verifyJob{email, created, hash})
+		tx.AfterCommit(func() { s.Metrics.Signup(job.Reason) })
+		return create(ctx, tx, now, u, hash, free)
 	})
+}
+
+func isFree(ctx context.Context, tx *db.Tx, now time.Time, email string) (bool, error) {
+	_, found, err := user.ByEmail(ctx, tx, email)
+	if err != nil {
+		return false, err
+	}
+	kept, err := user.Kept(ctx, tx, now, email, uuid.Nil)
+	return !found && !kept, err
+}
+
+// create makes the account. If the address is not free it makes one of an address
+// that nobody has and undoes it, last of all, so that the time of a sign-up does
+// not tell.
+func create(ctx context.Context, tx *db.Tx, now time.Time, u user.User, hash string, free bool) error {
+	query := `RELEASE SAVEPOINT account`
+	if !free {
+		query = `ROLLBACK TO SAVEPOINT account`
+		u.Email = u.ID.String() + "@taken.invalid"
+	}
+	if _, err := tx.ExecContext(ctx, `SAVEPOINT account`); err != nil {
+		return err
+	}
+	made, err := user.Create(ctx, tx, now, u)
+	if err != nil {
+		return err
+	}
+	if !made {
+		return errTaken
+	}
+	if err := password.Save(ctx, tx, now, u.ID, hash); err != nil {
+		return err
+	}
+	err = audit.Record(ctx, tx, now, audit.Event{
+		Type: audit.UserCreated, Actor: u.ID, TargetType: "user", Target: u.ID, Metadata: map[string]any{"provider": password.Provider},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, query)
+	return err
 }
 
 // signupByEmail bounds the mails to an address that is taken.

@@ -78,7 +78,8 @@ func settlePassword(ctx context.Context, tx *db.Tx, now time.Time, id uuid.UUID,
 	if err := password.Save(ctx, tx, now, id, hash); err != nil {
 		return false, err
 	}
-	return true, session.EndAll(ctx, tx, now, id, session.ReasonPasswordReplaced)
+	_, err = session.EndAll(ctx, tx, now, id, uuid.Nil, session.ReasonPasswordReplaced)
+	return true, err
 }
 
 // SendVerification works a VerifyMail job. The link's token is made from the
@@ -95,7 +96,7 @@ func (s *Service) SendVerification(ctx context.Context, job jobs.Job) (err error
 		return err
 	}
 	message := mail.Message{ID: job.ID.String(), To: u.Email}
-	data := mailData{Email: u.Email, Life: inWords(s.VerifyTTL)}
+	data := mailData{Email: u.Email, Life: mail.Life(s.VerifyTTL)}
 	if !u.EmailVerified {
 		token := base64.RawURLEncoding.EncodeToString(s.Links.MAC([]byte(purposeVerify + job.ID.String())))
 		newest, err := s.storeLink(ctx, link{
@@ -128,18 +129,6 @@ type mailData struct {
 	Email string
 	Link  string
 	Life  string // how long the link works
-}
-
-// inWords says a duration as people do: 24 hours, 30 minutes.
-func inWords(d time.Duration) string {
-	n, unit := int(d.Hours()), "hour"
-	if d < time.Hour || d%time.Hour != 0 {
-		n, unit = max(int(d.Minutes()), 1), "minute"
-	}
-	if n != 1 {
-		unit += "s"
-	}
-	return fmt.Sprintf("%d %s", n, unit)
 }
 
 // link is a confirmation link: hashes of its token and of the password that

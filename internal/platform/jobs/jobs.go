@@ -180,6 +180,19 @@ func (q *Queue) Enqueue(ctx context.Context, tx *db.Tx, kind string, jobArgs any
 	return nil
 }
 
+// Drop deletes the jobs whose argument of this name has this value, done or not,
+// but for those that run at this moment.
+func (q *Queue) Drop(ctx context.Context, tx *db.Tx, name, value string) error {
+	query := `DELETE FROM river_job WHERE state <> 'running' AND json_extract(args, '$.args.' || $1) = $2`
+	if tx.Engine() == db.Postgres {
+		query = `DELETE FROM river_job WHERE state <> 'running' AND args -> 'args' ->> CAST($1 AS TEXT) = $2`
+	}
+	if _, err := tx.ExecContext(ctx, query, name, value); err != nil {
+		return fmt.Errorf("jobs: drop: %w", err)
+	}
+	return nil
+}
+
 // Waiting is how many jobs wait to run, now or later.
 func (q *Queue) Waiting(ctx context.Context) (n int, err error) {
 	err = q.db.Read().QueryRowContext(ctx,

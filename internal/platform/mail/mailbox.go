@@ -44,6 +44,14 @@ func (b *Mailbox) Send(ctx context.Context, m Message) error {
 	})
 }
 
+// Forget deletes what the mailbox holds for an address.
+func Forget(ctx context.Context, tx *db.Tx, address string) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM mailbox WHERE recipient = $1`, address); err != nil {
+		return fmt.Errorf("mailbox: %w", err)
+	}
+	return nil
+}
+
 // listMost bounds a listing; a mailbox is for looking, not for keeping.
 const listMost = 200
 
