@@ -8,7 +8,6 @@ import (
 	"github.com/authsdk/authsdk/internal/core/user"
 	"github.com/authsdk/authsdk/internal/foundation/clock"
 	"github.com/authsdk/authsdk/internal/foundation/db"
-	"github.com/authsdk/authsdk/internal/foundation/secret"
 	"github.com/authsdk/authsdk/internal/method/password"
 	"github.com/authsdk/authsdk/internal/platform/audit"
 )
@@ -28,7 +27,7 @@ func firstAdmin(ctx context.Context, d *db.DB, c *clock.Clock, passwords *passwo
 	if there, err := user.AnyAdmin(ctx, d.Read()); err != nil || there {
 		return nil, err
 	}
-	admin := &Admin{Email: firstAdminEmail, Password: secret.Token(12) + "-A1"}
+	admin := &Admin{Email: firstAdminEmail, Password: passwords.Generate()}
 	hash, err := passwords.New(ctx, "password", admin.Password)
 	if err != nil {
 		return nil, err

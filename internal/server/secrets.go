@@ -21,6 +21,8 @@ type secrets struct {
 	signingKeys *secret.Ring // seals signing keys
 	refresh     *secret.Ring // makes refresh tokens
 	links       *secret.Ring // makes the tokens of links in mails
+	codes       *secret.Ring // makes one-time codes
+	lockouts    *secret.Ring // hides the addresses whose failures are counted
 }
 
 const (
@@ -65,6 +67,8 @@ func loadSecrets(ctx context.Context, cfg *config.Config, d *db.DB, log *slog.Lo
 		signingKeys: ring("signing-keys", encryptionKey, cfg.SigningKeys.EncryptionKeyPrevious),
 		refresh:     ring("refresh-token", refreshKey, cfg.SessionSecurity.RefreshTokenHashKeyPrevious),
 		links:       ring("mail-links", refreshKey, cfg.SessionSecurity.RefreshTokenHashKeyPrevious),
+		codes:       ring("otp-codes", refreshKey, cfg.SessionSecurity.RefreshTokenHashKeyPrevious),
+		lockouts:    ring("lockouts", refreshKey, cfg.SessionSecurity.RefreshTokenHashKeyPrevious),
 	}, nil
 }
 

@@ -16,9 +16,15 @@ import (
 
 	"github.com/authsdk/authsdk/internal/config"
 	"github.com/authsdk/authsdk/internal/core/keyring"
+	"github.com/authsdk/authsdk/internal/core/risk"
 	"github.com/authsdk/authsdk/internal/core/session"
+	"github.com/authsdk/authsdk/internal/core/stepup"
 	"github.com/authsdk/authsdk/internal/core/token"
 	"github.com/authsdk/authsdk/internal/core/user"
+	"github.com/authsdk/authsdk/internal/flow/account"
+	"github.com/authsdk/authsdk/internal/flow/confirm"
+	"github.com/authsdk/authsdk/internal/flow/erasure"
+	"github.com/authsdk/authsdk/internal/flow/recovery"
 	"github.com/authsdk/authsdk/internal/flow/signin"
 	"github.com/authsdk/authsdk/internal/flow/signup"
 	"github.com/authsdk/authsdk/internal/foundation/clock"
@@ -26,7 +32,7 @@ import (
 	"github.com/authsdk/authsdk/internal/foundation/metric"
 	"github.com/authsdk/authsdk/internal/foundation/secret"
 	"github.com/authsdk/authsdk/internal/foundation/trace"
-	"github.com/authsdk/authsdk/internal/method/password"
+	"github.com/authsdk/authsdk/internal/method/otp"
 	"github.com/authsdk/authsdk/internal/platform/audit"
 	"github.com/authsdk/authsdk/internal/platform/jobs"
 	"github.com/authsdk/authsdk/internal/platform/limit"
@@ -137,7 +143,10 @@ func (s *Server) build(ctx context.Context, secrets secrets) error {
 		Parallelism: uint8(cfg.Password.Argon2Parallelism),
 	}, cfg.Password.HashWorkers)
 	hasher.Metrics = s.metrics
-	passwords := &password.Service{Hasher: hasher}
+	passwords, err := passwordsOf(cfg, hasher)
+	if err != nil {
+		return err
+	}
 	accounts := &user.Accounts{Feed: s.feed, TokenLife: session.TokenMemory(cfg.JWT.AccessTokenTTL)}
 
 	sender, mailbox := s.mail()
@@ -145,12 +154,29 @@ func (s *Server) build(ctx context.Context, secrets secrets) error {
 		DB: s.db, Clock: s.clock, Jobs: s.jobs, Limiter: s.limiter, Metrics: s.metrics, Mail: sender, Accounts: accounts, Passwords: passwords,
 		Links: secrets.links, BaseURL: cfg.Email.PublicBaseURL, VerifyTTL: cfg.Email.EmailVerifyTTL,
 	}
+	risks := &risk.Service{DB: s.db, Clock: s.clock, Metrics: s.metrics, Ring: secrets.lockouts}
+	steps := &stepup.Service{DB: s.db, Clock: s.clock, Tokens: tokens, Lifetime: cfg.Email.ActionTokenTTL}
+	codes := &otp.Service{
+		DB: s.db, Clock: s.clock, Jobs: s.jobs, Mail: sender, Metrics: s.metrics, Codes: secrets.codes,
+		Length: cfg.Email.OTPCodeLength, TTL: cfg.Email.OTPTTL, MaxAttempts: cfg.Email.OTPMaxAttempts,
+	}
+	erasures := &erasure.Service{DB: s.db, Clock: s.clock, Jobs: s.jobs, Accounts: accounts, StepUp: steps, Risk: risks}
+	confirms := &confirm.Service{DB: s.db, Clock: s.clock, Codes: codes, StepUp: steps, Risk: risks}
 	signins := &signin.Service{
 		DB: s.db, Clock: s.clock, Sessions: s.sessions, Passwords: passwords, Limiter: s.limiter, Metrics: s.metrics,
+		Codes: codes, Tokens: tokens, Risk: risks,
 		PerMinute: cfg.RateLimit.LoginPerMinute,
 		Service:   cfg.App.Service, Audiences: cfg.Auth.Audiences, RequireVerified: cfg.Auth.RequireVerifiedEmail,
 	}
-	(&worker.Worker{DB: s.db, Clock: s.clock, Signup: signups}).Register(s.jobs)
+	recoveries := &recovery.Service{
+		DB: s.db, Clock: s.clock, Jobs: s.jobs, Limiter: s.limiter, Metrics: s.metrics, Mail: sender, Accounts: accounts, Passwords: passwords,
+		Risk: risks, Links: secrets.links, BaseURL: cfg.Email.PublicBaseURL, ResetTTL: cfg.Email.PasswordResetTTL,
+	}
+	changes := &account.Service{
+		DB: s.db, Clock: s.clock, Jobs: s.jobs, Limiter: s.limiter, Metrics: s.metrics, Mail: sender, Accounts: accounts, Passwords: passwords,
+		Risk: risks, StepUp: steps, Links: secrets.links, MailReset: recoveries.MailLink, BaseURL: cfg.Email.PublicBaseURL, ConfirmTTL: cfg.Email.EmailVerifyTTL,
+	}
+	(&worker.Worker{DB: s.db, Clock: s.clock, Signup: signups, Codes: codes, Recovery: recoveries, Account: changes, Erasure: erasures}).Register(s.jobs)
 
 	mux := web.NewMux(s.log)
 	mux.Gate = &web.Gate{
@@ -158,10 +184,11 @@ func (s *Server) build(ctx context.Context, secrets secrets) error {
 		Limits: web.Limits{Default: cfg.RateLimit.DefaultPerMinute, Login: cfg.RateLimit.LoginPerMinute, Token: cfg.RateLimit.TokenPerMinute},
 	}
 	(&httpapi.API{
-		Log: s.log, Sessions: s.sessions, Signin: signins, Signup: signups, Keys: s.keys,
+		Log: s.log, Sessions: s.sessions, Signin: signins, Signup: signups, Confirm: confirms, StepUp: steps, Recovery: recoveries, Account: changes, Erasure: erasures, Keys: s.keys, History: &audit.History{DB: s.db},
 		Mailbox: mailbox, MailboxPublic: cfg.Dev.MailboxPublic, Ready: s.ready, Service: cfg.App.Service, Docs: cfg.App.ExposeDocs,
+		Browser: browserOf(cfg), SharedAudience: cfg.Auth.AcceptSharedAudience,
 	}).Mount(mux)
-	(&pages.Pages{Log: s.log, Signup: signups, Mailbox: mailbox, MailboxPublic: cfg.Dev.MailboxPublic, Docs: cfg.App.ExposeDocs}).Mount(mux)
+	(&pages.Pages{Log: s.log, Signup: signups, Recovery: recoveries, Account: changes, Mailbox: mailbox, MailboxPublic: cfg.Dev.MailboxPublic, Docs: cfg.App.ExposeDocs}).Mount(mux)
 	s.measure(hasher)
 	if cfg.Development() || cfg.Metrics.Token != "" {
 		mux.HandleAs(web.Policy{AnyHost: true}, "GET /metrics", web.Quiet(web.Handle(s.log, s.showMetrics)))

@@ -30,13 +30,13 @@ func decoded[I, O any](pattern, summary string, status int, faults []fault.Code,
 		r.input = t
 	}
 	r.bind = func(a *API, api huma.API, r Route) web.Handler {
-		op := r.operation(api)
+		op := r.operation(a, api)
 		huma.Register(api, op, func(ctx context.Context, in *I) (_ *O, err error) {
 			if fields := notText(reflect.ValueOf(in).Elem(), "", nil); len(fields) > 0 {
 				return nil, a.failure(ctx, &fault.Fault{Code: fault.ValidationError, Fields: fields})
 			}
-			if r.Auth == Session {
-				if ctx, err = a.authenticate(ctx); err != nil {
+			if r.Auth.user() {
+				if ctx, err = a.authenticate(ctx, r); err != nil {
 					return nil, a.failure(ctx, err)
 				}
 			}
@@ -49,7 +49,7 @@ func decoded[I, O any](pattern, summary string, status int, faults []fault.Code,
 		if r.optional {
 			op.RequestBody.Required = false
 		}
-		return r.serve(&op, api.Adapter().(handlers)[r.Pattern])
+		return r.serve(a, &op, api.Adapter().(handlers)[r.Pattern])
 	}
 	return r
 }
@@ -64,7 +64,7 @@ func (h handlers) Handle(op *huma.Operation, serve func(huma.Context)) {
 func (h handlers) ServeHTTP(http.ResponseWriter, *http.Request) {}
 
 // serve reads the body, within our limits, and lets huma do the rest.
-func (r Route) serve(op *huma.Operation, serve func(huma.Context)) web.Handler {
+func (r Route) serve(a *API, op *huma.Operation, serve func(huma.Context)) web.Handler {
 	return func(w http.ResponseWriter, req *http.Request) error {
 		kind := req.Header.Get("Content-Type")
 		if r.form != nil {
@@ -72,6 +72,10 @@ func (r Route) serve(op *huma.Operation, serve func(huma.Context)) web.Handler {
 				return r.form(w, req)
 			}
 			kind = jsonType
+		}
+		req = req.WithContext(a.withCaller(w, req))
+		if r.cookie != nil && callerOf(req.Context()).cookie {
+			return r.cookie(w, req)
 		}
 		var body []byte
 		if r.hasBody() {
@@ -83,7 +87,7 @@ func (r Route) serve(op *huma.Operation, serve func(huma.Context)) web.Handler {
 				body = nil
 			}
 		}
-		ctx := humago.NewContext(op, req.WithContext(withBearer(req)), w)
+		ctx := humago.NewContext(op, req, w)
 		serve(exchange{ctx, kind, bytes.NewReader(body)})
 		return nil
 	}

@@ -5,6 +5,7 @@
 //
 //	routes.go    the table
 //	endpoint.go  what a route is made of
+//	caller.go    what came with a request to say who sends it: bearer or cookies
 //	decode.go    a request becomes an input, checked by huma
 //	refusal.go   what huma finds wrong, in our words
 //	openapi.go   the description
@@ -28,15 +29,26 @@ type Auth int
 
 // The classes.
 const (
-	Public  Auth = iota // anybody; the credential, if any, is in the body
-	Session             // a user with a live session: Authorization: Bearer
+	Public  Auth = iota // anybody; the credential, if any, is in the body or in cookies
+	Machine             // a service that passes on a user's access token: Authorization: Bearer, never cookies
+	Session             // a user with a live session: Authorization: Bearer, or the access cookie
+	Account             // as Session, with a token that names no other service
 	Local               // in development, this machine only
 )
 
 // String says it in words.
 func (a Auth) String() string {
-	return [...]string{"anybody", "a signed-in user", "this machine, in development"}[a]
+	return [...]string{
+		"anybody", "whoever holds a user's bearer token", "a signed-in user", "a signed-in user, with a token for this service alone",
+		"this machine, in development",
+	}[a]
 }
+
+// user reports whether the routes of a class need an access token.
+func (a Auth) user() bool { return a == Machine || a == Session || a == Account }
+
+// cookies reports whether the access token may come in a cookie.
+func (a Auth) cookies() bool { return a == Session || a == Account }
 
 // Route is one endpoint.
 type Route struct {
@@ -52,6 +64,9 @@ type Route struct {
 	input    reflect.Type // a struct of parameters, or one with a Body; nil if it takes none
 	optional bool         // the body may be absent or null
 	form     web.Handler  // takes form bodies, if they are not refused
+	cookie   web.Handler  // takes requests in cookie transport, if the handler of the others does not
+	guarded  bool         // handlers ask caller.guard: the request chooses its transport
+	sets     bool         // cookies, on success
 	bind     func(a *API, api huma.API, r Route) web.Handler
 }
 
@@ -76,6 +91,23 @@ func (r Route) optionalBody() Route { r.optional = true; return r }
 // formTo gives form bodies to h. Bodies of any other content type are JSON.
 func (r Route) formTo(h web.Handler) Route { r.form = h; return r }
 
+// either lets a request choose where its tokens travel, in bodies or in cookies.
+// The handler asks caller.guard before it does anything.
+func (r Route) either() Route { r.guarded, r.sets = true, true; return r }
+
+// cookieTo is either, with requests in cookie transport given to h: their body,
+// if any, is not looked at.
+func (r Route) cookieTo(h web.Handler) Route { r.cookie = h; return r.either() }
+
+// cookies says that the route sets some.
+func (r Route) cookies() Route { r.sets = true; return r }
+
+// changes reports whether the route is one that other sites must not have a
+// browser call (RFC 9110 §9.2.1).
+func (r Route) changes() bool {
+	return !slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace}, r.method())
+}
+
 // hasBody reports whether the route takes a JSON body.
 func (r Route) hasBody() bool {
 	if r.input == nil {
@@ -95,9 +127,15 @@ func (r Route) Codes() []fault.Code {
 	case r.input != nil:
 		codes = append(codes, fault.ValidationError)
 	}
-	switch r.Auth {
-	case Session:
+	if r.Auth.user() {
 		codes = append(codes, fault.InvalidToken, fault.TokenExpired, fault.SessionExpired)
+	}
+	if r.guarded || r.Auth.cookies() && r.changes() {
+		codes = append(codes, fault.AmbiguousTransport, fault.InvalidCSRFToken)
+	}
+	switch r.Auth {
+	case Account:
+		codes = append(codes, fault.AudienceNotAllowed)
 	case Local:
 		codes = append(codes, fault.NotFound)
 	}
@@ -149,18 +187,18 @@ func query[I, O any](pattern, summary string, act func(context.Context, I) (O, e
 func plain(pattern, summary string, h web.Handler, document func(op *huma.Operation, api huma.API), faults ...fault.Code) Route {
 	r := Route{Pattern: pattern, Summary: summary, Faults: faults, Status: http.StatusOK}
 	r.bind = func(a *API, api huma.API, r Route) web.Handler {
-		op := r.operation(api)
+		op := r.operation(a, api)
 		document(&op, api)
 		api.OpenAPI().AddOperation(&op)
-		if r.Auth != Session {
+		if !r.Auth.user() {
 			return h
 		}
-		return func(w http.ResponseWriter, r *http.Request) error {
-			ctx, err := a.authenticate(withBearer(r))
+		return func(w http.ResponseWriter, req *http.Request) error {
+			ctx, err := a.authenticate(a.withCaller(w, req), r)
 			if err != nil {
 				return err
 			}
-			return h(w, r.WithContext(ctx))
+			return h(w, req.WithContext(ctx))
 		}
 	}
 	return r

@@ -14,9 +14,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/authsdk/authsdk/internal/core/keyring"
+	"github.com/authsdk/authsdk/internal/core/risk"
 	"github.com/authsdk/authsdk/internal/core/session"
+	"github.com/authsdk/authsdk/internal/core/stepup"
 	"github.com/authsdk/authsdk/internal/core/token"
 	"github.com/authsdk/authsdk/internal/core/user"
+	"github.com/authsdk/authsdk/internal/flow/account"
+	"github.com/authsdk/authsdk/internal/flow/confirm"
+	"github.com/authsdk/authsdk/internal/flow/erasure"
+	"github.com/authsdk/authsdk/internal/flow/recovery"
 	"github.com/authsdk/authsdk/internal/flow/signin"
 	"github.com/authsdk/authsdk/internal/flow/signup"
 	"github.com/authsdk/authsdk/internal/foundation/clock"
@@ -24,7 +30,9 @@ import (
 	"github.com/authsdk/authsdk/internal/foundation/db/dbtest"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/foundation/secret"
+	"github.com/authsdk/authsdk/internal/method/otp"
 	"github.com/authsdk/authsdk/internal/method/password"
+	"github.com/authsdk/authsdk/internal/platform/audit"
 	"github.com/authsdk/authsdk/internal/platform/jobs"
 	"github.com/authsdk/authsdk/internal/platform/limit"
 	"github.com/authsdk/authsdk/internal/platform/mail"
@@ -40,6 +48,20 @@ const (
 
 	accessTTL = 15 * time.Minute
 	verifyTTL = 24 * time.Hour
+)
+
+// browser is sessions in cookies, with the default names.
+var browser = web.Browser{
+	Enabled: true, Infer: true, TransportHeader: transportHeader, CSRFHeader: csrfHeader,
+	Access:   web.Cookie{Name: "__Host-auth_access", Path: "/"},
+	Refresh:  web.Cookie{Name: "__Host-auth_refresh", Path: "/"},
+	CSRF:     web.Cookie{Name: "__Host-auth_csrf", Path: "/"},
+	SameSite: "lax", Secure: true, Origins: []string{baseURL, "https://app.example.com"},
+}
+
+const (
+	transportHeader = "X-Auth-Session-Transport"
+	csrfHeader      = "X-CSRF-Token"
 )
 
 // service is the whole HTTP face over a database, put together as server.go
@@ -70,17 +92,40 @@ func build(t testing.TB, d *db.DB) (*service, *jobs.Queue) {
 	})
 	passwords := &password.Service{Hasher: secret.NewHasher(secret.Cost{MemoryKiB: 8, Iterations: 1, Parallelism: 1}, 2)}
 	mailbox := &mail.Mailbox{DB: d, Clock: c, From: "auth@localhost"}
+	accounts := &user.Accounts{Feed: feed, TokenLife: session.TokenMemory(accessTTL)}
 	signups := &signup.Service{
-		DB: d, Clock: c, Jobs: queue, Limiter: limiter, Mail: mailbox, Passwords: passwords,
-		Accounts: &user.Accounts{Feed: feed, TokenLife: session.TokenMemory(accessTTL)},
-		Links:    secret.NewRing("mail-links", "test"), BaseURL: baseURL, VerifyTTL: verifyTTL,
+		DB: d, Clock: c, Jobs: queue, Limiter: limiter, Mail: mailbox, Passwords: passwords, Accounts: accounts,
+		Links: secret.NewRing("mail-links", "test"), BaseURL: baseURL, VerifyTTL: verifyTTL,
 	}
-	queue.Handle(map[string]jobs.Handler{signup.VerifyMail: signups.SendVerification})
+	risks := &risk.Service{DB: d, Clock: c, Ring: secret.NewRing("lockouts", "test")}
+	steps := &stepup.Service{DB: d, Clock: c, Tokens: tokens, Lifetime: 5 * time.Minute}
+	codes := &otp.Service{
+		DB: d, Clock: c, Jobs: queue, Mail: mailbox, Codes: secret.NewRing("otp-codes", "test"), Length: 6, TTL: 10 * time.Minute, MaxAttempts: 5,
+	}
+	recoveries := &recovery.Service{
+		DB: d, Clock: c, Jobs: queue, Limiter: limiter, Mail: mailbox, Accounts: accounts, Passwords: passwords, Risk: risks,
+		Links: signups.Links, BaseURL: baseURL, ResetTTL: time.Hour,
+	}
+	changes := &account.Service{
+		DB: d, Clock: c, Jobs: queue, Limiter: limiter, Mail: mailbox, Accounts: accounts, Passwords: passwords, Risk: risks, StepUp: steps,
+		Links: signups.Links, MailReset: recoveries.MailLink, BaseURL: baseURL, ConfirmTTL: verifyTTL,
+	}
+	erasures := &erasure.Service{DB: d, Clock: c, Jobs: queue, Accounts: accounts, StepUp: steps, Risk: risks}
+	queue.Handle(map[string]jobs.Handler{
+		signup.VerifyMail: signups.SendVerification, otp.CodeMail: codes.SendCode, erasure.ForgetEvents: erasures.Forget,
+		recovery.ResetMail: recoveries.SendReset, recovery.DoneMail: recoveries.SendDone,
+		account.PasswordMail: changes.SendPasswordChanged, account.ChangeMail: changes.SendChange, account.ChangedMail: changes.SendChanged,
+	})
 	s := &service{
 		API: httpapi.API{
 			Log: log, Sessions: sessions, Signup: signups, Keys: keys, Mailbox: mailbox, Service: "auth-service", Docs: true,
-			Signin: &signin.Service{DB: d, Clock: c, Sessions: sessions, Passwords: passwords, Service: "auth-service", RequireVerified: true},
-			Ready:  func(context.Context) httpapi.Readiness { return httpapi.Readiness{} },
+			Signin: &signin.Service{
+				DB: d, Clock: c, Sessions: sessions, Passwords: passwords, Codes: codes, Tokens: tokens, Risk: risks,
+				Service: "auth-service", RequireVerified: true,
+			},
+			Confirm: &confirm.Service{DB: d, Clock: c, Codes: codes, StepUp: steps, Risk: risks}, StepUp: steps,
+			Recovery: recoveries, Account: changes, Erasure: erasures,
+			Ready: func(context.Context) httpapi.Readiness { return httpapi.Readiness{} }, History: &audit.History{DB: d},
 		},
 		db: d, clock: c, mailbox: mailbox, heard: map[string]bool{},
 	}
@@ -93,7 +138,7 @@ func build(t testing.TB, d *db.DB) (*service, *jobs.Queue) {
 func (s *service) mount() {
 	mux := web.NewMux(s.Log)
 	s.API.Mount(mux)
-	(&pages.Pages{Log: s.Log, Signup: s.Signup, Mailbox: s.Mailbox, MailboxPublic: s.MailboxPublic}).Mount(mux)
+	(&pages.Pages{Log: s.Log, Signup: s.Signup, Recovery: s.Recovery, Account: s.Account, Mailbox: s.Mailbox, MailboxPublic: s.MailboxPublic}).Mount(mux)
 	s.handler = web.Wrap(mux, web.Edge{Log: s.Log}.Chain())
 }
 

@@ -23,6 +23,10 @@ func (a *API) describe() huma.API {
 	cfg.Transformers = []huma.Transformer{a.translate}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer": {Type: "http", Scheme: "bearer", BearerFormat: "JWT"},
+		"cookie": {Type: "apiKey", In: "cookie", Name: a.Browser.Access.Name,
+			Description: "The access token of a browser, where sessions in cookies are on."},
+		"csrf": {Type: "apiKey", In: "header", Name: a.Browser.CSRFHeader,
+			Description: "With cookies, for every request that changes something: the CSRF token of GET /auth/csrf."},
 	}
 	return huma.NewAPI(cfg, handlers{})
 }
@@ -65,7 +69,7 @@ func (a *API) OpenAPI() ([]byte, error) {
 }
 
 // operation is the route in the API description.
-func (r Route) operation(api huma.API) huma.Operation {
+func (r Route) operation(a *API, api huma.API) huma.Operation {
 	op := huma.Operation{
 		OperationID: operationID(r.Pattern), Method: r.method(), Path: r.path(), Summary: r.Summary,
 		Tags: []string{r.Tag}, DefaultStatus: r.Status, Responses: map[string]*huma.Response{},
@@ -73,9 +77,16 @@ func (r Route) operation(api huma.API) huma.Operation {
 	if r.hasBody() {
 		op.RequestBody = &huma.RequestBody{} // ours, so that it can be made optional later
 	}
-	if r.Auth == Session {
-		op.Security = []map[string][]string{{"bearer": {}}}
+	if r.Auth.user() {
+		op.Security = append(op.Security, map[string][]string{"bearer": {}})
 	}
+	switch {
+	case r.Auth.cookies() && r.changes():
+		op.Security = append(op.Security, map[string][]string{"cookie": {}, "csrf": {}})
+	case r.Auth.cookies():
+		op.Security = append(op.Security, map[string][]string{"cookie": {}})
+	}
+	r.describeCookies(a.Browser, &op)
 	for _, code := range r.Codes() {
 		status := statusText(code.Status)
 		if known := op.Responses[status]; known != nil {
@@ -88,6 +99,26 @@ func (r Route) operation(api huma.API) huma.Operation {
 		}
 	}
 	return op
+}
+
+// describeCookies tells what a route has to do with cookies beyond the access
+// token.
+func (r Route) describeCookies(b web.Browser, op *huma.Operation) {
+	text := func(description string, values ...any) *huma.Schema {
+		return &huma.Schema{Type: huma.TypeString, Description: description, Enum: values}
+	}
+	if r.guarded {
+		op.Parameters = []*huma.Param{
+			{Name: b.TransportHeader, In: "header", Schema: text("Where the tokens travel. Without it: in cookies if a session cookie came, else in bodies.", "cookie", "token")},
+			{Name: b.CSRFHeader, In: "header", Schema: text("Needed in cookie transport: the CSRF token of GET /auth/csrf.")},
+		}
+	}
+	if r.sets {
+		op.Responses[statusText(r.Status)] = &huma.Response{
+			Description: http.StatusText(r.Status),
+			Headers:     map[string]*huma.Header{"Set-Cookie": {Schema: text("Where sessions are in cookies.")}},
+		}
+	}
 }
 
 // operationID makes post-auth-login of "POST /auth/login".

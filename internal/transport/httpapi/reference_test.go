@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite openapi.yaml and docs/reference
 
 // everything is the API with its development routes.
 func everything() *httpapi.API {
-	return &httpapi.API{Log: dbtest.Log, Service: "auth-service", Mailbox: &mail.Mailbox{}}
+	return &httpapi.API{Log: dbtest.Log, Service: "auth-service", Mailbox: &mail.Mailbox{}, Browser: browser}
 }
 
 func TestGeneratedOpenAPI(t *testing.T) {
@@ -79,14 +79,17 @@ var groups = []struct {
 }{
 	{"any route", func(httpapi.Route) bool { return true }},
 	{"any route with a JSON body", func(r httpapi.Route) bool { return slices.Contains(r.Codes(), fault.UnsupportedMediaType) }},
-	{"any route for a signed-in user", func(r httpapi.Route) bool { return r.Auth == httpapi.Session }},
+	{"any route for a signed-in user", func(r httpapi.Route) bool { return securityOf(r) != nil }},
+	{"any route for a signed-in user that changes something", func(r httpapi.Route) bool {
+		return len(securityOf(r)) == 2 && !strings.HasPrefix(r.Pattern, "GET ")
+	}},
 }
 
 // answeredBy names the routes that answer a code.
 func answeredBy(code fault.Code) string {
 	switch code {
 	case fault.NotFound:
-		return "unknown paths"
+		return "unknown paths, and those of what is switched off"
 	case fault.MethodNotAllowed:
 		return "known paths, when the method is not one of those in `Allow`"
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/authsdk/authsdk/internal/foundation/db"
 	"github.com/authsdk/authsdk/internal/foundation/db/dbtest"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
@@ -96,8 +98,8 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 					t.Errorf("%d names %q, not %s", code.Status, slugs, code.Slug)
 				}
 			}
-			if (r.Auth == httpapi.Session) != (len(o.Security) > 0) {
-				t.Errorf("%s: security %v", r.Auth, o.Security)
+			if diff := cmp.Diff(securityOf(r), o.Security); diff != "" {
+				t.Errorf("%s: security (-want +got):\n%s", r.Auth, diff)
 			}
 			if o.RequestBody != nil && len(d.fields(o)) == 0 {
 				t.Error("the body has no fields")
@@ -106,12 +108,39 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 	}
 }
 
+// securityOf is what lets somebody call a route: one of the entries.
+func securityOf(r httpapi.Route) []map[string][]string {
+	type needs = map[string][]string
+	cookie := needs{"cookie": {}, "csrf": {}}
+	if strings.HasPrefix(r.Pattern, "GET ") {
+		cookie = needs{"cookie": {}}
+	}
+	switch r.Auth {
+	case httpapi.Machine:
+		return []needs{{"bearer": {}}}
+	case httpapi.Session, httpapi.Account:
+		return []needs{{"bearer": {}}, cookie}
+	}
+	return nil
+}
+
+// at is a request to a route, with an id that nothing has where its path names
+// one.
+func at(r httpapi.Route, body string, headers ...string) *http.Request {
+	method, path, _ := strings.Cut(r.Pattern, " ")
+	return request(method, parameter.ReplaceAllString(path, "01890000-0000-7000-8000-000000000000"), body, headers...)
+}
+
+var parameter = regexp.MustCompile(`\{[^}]*\}`)
+
 // exempt answers may be cached; all others are for nobody but the caller.
 var exempt = []string{"GET /.well-known/jwks.json"}
 
 func TestEveryRouteIsLimitedAndBoundToItsHostsUnlessMachinesNeedItOtherwise(t *testing.T) {
 	free := map[string]bool{"GET /health/live": true, "GET /health/ready": true}
-	anyHost := map[string]bool{"GET /health/live": true, "GET /health/ready": true, "GET /.well-known/jwks.json": true, "GET /auth/validate": true}
+	anyHost := map[string]bool{
+		"GET /health/live": true, "GET /health/ready": true, "GET /.well-known/jwks.json": true, "GET /auth/validate": true, "POST /auth/otp/consume/action": true,
+	}
 	s, _ := build(t, dbtest.SQLite(t))
 	for _, r := range s.Routes() {
 		if got := r.Policy.Class == web.Free; got != free[r.Pattern] {
@@ -191,10 +220,10 @@ type input struct {
 // malformed is what goes wrong with requests to a route: as body, in its
 // fields, in its parameters, in headers.
 func malformed(r httpapi.Route, fields []string, o operation) []input {
-	method, path, _ := strings.Cut(r.Pattern, " ")
+	path := at(r, "").URL.Path
 	var list []input
 	add := func(name, target, body string, headers ...string) {
-		list = append(list, input{name, request(method, target, body, headers...)})
+		list = append(list, input{name, request(at(r, "").Method, target, body, headers...)})
 	}
 	for _, body := range []string{
 		"", " ", "null", "true", "[]", "{}", "{", `"` + canary + `"`, "12", "\x00", "\xff\xfe", "{}{}", "[1e999]", `{"a":"\ud800"}`,
@@ -213,11 +242,14 @@ func malformed(r httpapi.Route, fields []string, o operation) []input {
 		add("a field twice, once in capitals", path, `{"`+fields[0]+`":"`+canary+`@example.com","`+strings.ToUpper(fields[0])+`":1}`)
 	}
 	for _, p := range o.Parameters {
+		if p.In == "header" {
+			continue // below
+		}
 		for _, value := range []string{"", "%00", "%ff", canary, strings.Repeat(canary, 200), "%zz", "a&" + p.Name + "=b", "<b>"} {
 			add(p.Name+" is "+short(value), path+"?"+p.Name+"="+value, "")
 		}
 	}
-	for _, header := range []string{"Authorization", "X-Correlation-ID", "Accept", "User-Agent", "If-None-Match", "Content-Type", "Cookie"} {
+	for _, header := range []string{"Authorization", "X-Correlation-ID", "Accept", "User-Agent", "If-None-Match", "Content-Type", "Cookie", "X-Action-Token", transportHeader, csrfHeader} {
 		for _, value := range []string{"", ",", ";", canary + "\x00", "\xff\xfe", "json", "Bearer " + canary, "Bearer a.b.c", "*/*;q=9", strings.Repeat("a", 9000)} {
 			add(header+": "+short(value), path, object(fields, `"`+canary+`"`), header, value)
 		}
@@ -243,11 +275,10 @@ func short(s string) string {
 func TestEveryRouteForUsersNeedsOne(t *testing.T) {
 	s, _ := build(t, dbtest.SQLite(t))
 	for _, r := range s.Routes() {
-		if r.Auth != httpapi.Session {
+		if !slices.Contains([]httpapi.Auth{httpapi.Machine, httpapi.Session, httpapi.Account}, r.Auth) {
 			continue
 		}
-		method, path, _ := strings.Cut(r.Pattern, " ")
-		if got := s.send(request(method, path, "{}")); got.status != 401 && got.status != 422 { // what is malformed is told to anybody
+		if got := s.send(at(r, "{}")); got.status != 401 && got.status != 422 { // what is malformed is told to anybody
 			t.Errorf("%s: %d without a token", r.Pattern, got.status)
 		}
 	}
@@ -262,14 +293,13 @@ func TestEveryBodyIsBounded(t *testing.T) {
 		if o.RequestBody == nil {
 			continue
 		}
-		_, path, _ := strings.Cut(r.Pattern, " ")
 		t.Run(strings.ReplaceAll(r.Pattern, "/", "|"), func(t *testing.T) {
 			if o.RequestBody.Required {
-				s.post(path, "").refused(t, fault.MalformedRequest)
+				s.send(at(r, "")).refused(t, fault.MalformedRequest)
 			}
-			s.post(path, strings.Repeat(" ", most-1)+"{").refused(t, fault.MalformedRequest)
-			s.post(path, strings.Repeat(" ", most)+"{").refused(t, fault.RequestTooLarge)
-			chunked := request("POST", path, strings.Repeat("a", most+1))
+			s.send(at(r, strings.Repeat(" ", most-1)+"{")).refused(t, fault.MalformedRequest)
+			s.send(at(r, strings.Repeat(" ", most)+"{")).refused(t, fault.RequestTooLarge)
+			chunked := at(r, strings.Repeat("a", most+1))
 			chunked.ContentLength = -1
 			s.send(chunked).refused(t, fault.RequestTooLarge)
 		})
@@ -283,18 +313,17 @@ func TestEveryBodyIsJSON(t *testing.T) {
 		if description.of(r).RequestBody == nil {
 			continue
 		}
-		_, path, _ := strings.Cut(r.Pattern, " ")
 		t.Run(strings.ReplaceAll(r.Pattern, "/", "|"), func(t *testing.T) {
 			for _, kind := range []string{"application/x-www-form-urlencoded", "multipart/form-data; boundary=x"} {
-				s.post(path, "{}", "Content-Type", kind).refused(t, fault.UnsupportedMediaType)
+				s.send(at(r, "[]", "Content-Type", kind)).refused(t, fault.UnsupportedMediaType)
 			}
 			for _, kind := range []string{"application/json", "Application/JSON; charset=utf-8", "application/ld+json", ""} {
-				if got := s.post(path, "{}", "Content-Type", kind); got.status != 422 {
+				if got := s.send(at(r, "[]", "Content-Type", kind)); got.status != 422 {
 					t.Errorf("%q: %d %s", kind, got.status, got.body)
 				}
 			}
 			for _, kind := range []string{"text/plain", "application/xml", "json5", "a+b;c"} {
-				got := s.post(path, "{}", "Content-Type", kind)
+				got := s.send(at(r, "[]", "Content-Type", kind))
 				if any := r.Pattern == "POST /auth/token"; any && got.status != 422 || !any && got.status != 415 {
 					t.Errorf("%q: %d %s", kind, got.status, got.body)
 				}
@@ -307,8 +336,8 @@ func TestHEADIsGETWithoutTheBody(t *testing.T) {
 	s, _ := build(t, dbtest.SQLite(t))
 	srv := s.served(t)
 	for _, r := range s.Routes() {
-		path, ok := strings.CutPrefix(r.Pattern, "GET ")
-		if !ok {
+		path := at(r, "").URL.Path
+		if !strings.HasPrefix(r.Pattern, "GET ") {
 			continue
 		}
 		ask := func(method string) *http.Response {

@@ -14,20 +14,41 @@ type sessionAPI struct{ sessions *session.Service }
 func (a sessionAPI) routes() []Route {
 	return []Route{
 		endpoint("POST /auth/token", "Trade a refresh token for new tokens", a.refresh, fault.SessionExpired, fault.RateLimited).
-			tag("Sessions").limit(web.Token).formTo(a.clientCredentials),
-		command("POST /auth/logout", "End a session", a.logout, fault.InvalidToken).tag("Sessions").optionalBody(),
+			tag("Sessions").limit(web.Token).formTo(a.clientCredentials).cookieTo(a.refreshCookie),
+		command("POST /auth/logout", "End a session", a.logout, fault.InvalidToken).tag("Sessions").optionalBody().either(),
 		plain("GET /auth/validate", "Tell whether an access token is good right now", a.validate, answersNothing).
-			tag("Services").auth(Session).success(http.StatusNoContent).quiet().limit(web.Machine).anyHost(),
+			tag("Services").auth(Machine).success(http.StatusNoContent).quiet().limit(web.Machine).anyHost(),
 	}
 }
 
 type refreshInput struct {
-	RefreshToken string `json:"refresh_token" minLength:"16" maxLength:"512"`
+	RefreshToken string `json:"refresh_token" minLength:"16" maxLength:"512" doc:"Not needed in cookie transport."`
 }
 
-func (a sessionAPI) refresh(ctx context.Context, in refreshInput) (tokens, error) {
-	pair, err := a.sessions.Rotate(ctx, in.RefreshToken)
-	return tokensOf(pair), err
+func (a sessionAPI) refresh(ctx context.Context, in refreshInput) (Tokens, error) {
+	pair, err := a.sessions.Rotate(ctx, in.RefreshToken, session.CSRF{})
+	if err != nil {
+		return Tokens{}, err
+	}
+	return callerOf(ctx).setSession(pair), nil
+}
+
+// refreshCookie is refresh for browsers. The cookies of a session that is over
+// are of no use to anybody.
+func (a sessionAPI) refreshCookie(w http.ResponseWriter, r *http.Request) error {
+	c := callerOf(r.Context())
+	if err := c.guard(); err != nil {
+		return err
+	}
+	pair, err := a.sessions.Rotate(r.Context(), c.refreshCookie, c.proof())
+	if fault.Has(err, fault.SessionExpired) {
+		c.clear()
+	}
+	if err != nil {
+		return err
+	}
+	web.WriteJSON(w, http.StatusOK, c.setSession(pair))
+	return nil
 }
 
 // clientCredentials is how services get tokens (RFC 6749 §4.4): not yet.
@@ -35,12 +56,22 @@ func (a sessionAPI) clientCredentials(http.ResponseWriter, *http.Request) error 
 	return fault.New(fault.UnsupportedMediaType)
 }
 
-// logout needs no live access token: the refresh token alone is enough.
+// logout needs no live access token: the refresh token alone is enough. Whatever
+// comes of it, a browser forgets its cookies, unless another site made it ask.
 func (a sessionAPI) logout(ctx context.Context, in refreshInput) error {
-	if in.RefreshToken == "" {
-		return fault.New(fault.InvalidToken)
+	c := callerOf(ctx)
+	access, refresh := c.bearer, in.RefreshToken
+	if c.cookie {
+		if err := c.guard(); err != nil {
+			return err
+		}
+		access, refresh = c.accessCookie, c.refreshCookie
 	}
-	return a.sessions.Logout(ctx, bearerOf(ctx), in.RefreshToken)
+	err := a.sessions.Logout(ctx, access, refresh, c.proof())
+	if !fault.Has(err, fault.InvalidCSRFToken) {
+		c.clear()
+	}
+	return err
 }
 
 func (a sessionAPI) validate(w http.ResponseWriter, _ *http.Request) error {

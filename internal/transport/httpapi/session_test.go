@@ -165,7 +165,7 @@ func TestValidate(t *testing.T) {
 			{"another scheme", "Basic " + access, fault.InvalidToken, "Bearer"},
 			{"no scheme", access, fault.InvalidToken, "Bearer"},
 			{"no token", "Bearer ", fault.InvalidToken, "Bearer"},
-			{"a token that was changed", "Bearer " + access[:len(access)-2] + "AA", fault.InvalidToken, `Bearer error="invalid_token"`},
+			{"a token that was changed", "Bearer " + access[:len(access)-10] + "AAAAAAAAAA", fault.InvalidToken, `Bearer error="invalid_token"`},
 			{"a refresh token", "Bearer " + refresh, fault.InvalidToken, `Bearer error="invalid_token"`},
 			{"two tokens", "Bearer " + access + " " + access, fault.InvalidToken, `Bearer error="invalid_token"`},
 			{"bytes that are no text", "Bearer \xff\xfe", fault.InvalidToken, `Bearer error="invalid_token"`},

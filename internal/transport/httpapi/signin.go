@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 
-	"github.com/authsdk/authsdk/internal/core/session"
 	"github.com/authsdk/authsdk/internal/flow/signin"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/transport/web"
@@ -14,7 +13,7 @@ type signinAPI struct{ signin *signin.Service }
 func (a signinAPI) routes() []Route {
 	return []Route{
 		endpoint("POST /auth/login", "Log in with e-mail and password", a.login,
-			fault.InvalidCredentials, fault.EmailNotVerified, fault.AudienceNotAllowed).tag("Sessions").limit(web.Login),
+			fault.InvalidCredentials, fault.AccountLocked, fault.EmailNotVerified, fault.AudienceNotAllowed, fault.OTPIssuanceBlocked).tag("Sessions").limit(web.Login).either(),
 	}
 }
 
@@ -24,19 +23,25 @@ type loginInput struct {
 	Audience string `json:"audience,omitempty" maxLength:"255" doc:"The service the access token is for. Without it the token is good at this service only." example:"orders-api"`
 }
 
-// tokens is what every way in answers (RFC 6749 §5.1).
-type tokens struct {
-	AccessToken  string `json:"access_token" doc:"A JWT (RFC 9068): send it as Authorization: Bearer."`
-	RefreshToken string `json:"refresh_token" doc:"Opaque. Good once, at POST /auth/token."`
-	TokenType    string `json:"token_type" enum:"bearer"`
-	ExpiresIn    int    `json:"expires_in" doc:"Seconds the access token lives."`
+// loginOutput is a session, or the question for a code.
+type loginOutput struct {
+	Tokens
+	OTPRequired    bool   `json:"otp_required,omitempty" doc:"The password was right; a code was mailed. Send it to POST /auth/otp/verify/login."`
+	ChallengeToken string `json:"challenge_token,omitempty" doc:"With otp_required: send it with the code."`
+	MaskedEmail    string `json:"masked_email,omitempty" doc:"With otp_required: where the code went." example:"y**@example.com"`
 }
 
-func tokensOf(p session.Pair) tokens {
-	return tokens{p.Access, p.Refresh, "bearer", int(p.ExpiresIn.Seconds())}
-}
-
-func (a signinAPI) login(ctx context.Context, in loginInput) (tokens, error) {
-	pair, err := a.signin.Login(ctx, in.Email, in.Password, in.Audience)
-	return tokensOf(pair), err
+func (a signinAPI) login(ctx context.Context, in loginInput) (loginOutput, error) {
+	c := callerOf(ctx)
+	if err := c.guard(); err != nil {
+		return loginOutput{}, err
+	}
+	outcome, err := a.signin.Login(ctx, signin.Input{Email: in.Email, Password: in.Password, Audience: in.Audience, CSRF: c.csrf})
+	if err != nil {
+		return loginOutput{}, err
+	}
+	if challenge := outcome.Challenge; challenge != nil {
+		return loginOutput{OTPRequired: true, ChallengeToken: challenge.Token, MaskedEmail: challenge.MaskedEmail}, nil
+	}
+	return loginOutput{Tokens: c.setSession(outcome.Pair)}, nil
 }

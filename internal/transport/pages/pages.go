@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/authsdk/authsdk/internal/flow/account"
+	"github.com/authsdk/authsdk/internal/flow/recovery"
 	"github.com/authsdk/authsdk/internal/flow/signup"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/platform/mail"
@@ -25,6 +27,8 @@ const policy = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; ba
 type Pages struct {
 	Log           *slog.Logger
 	Signup        *signup.Service
+	Recovery      *recovery.Service
+	Account       *account.Service
 	Mailbox       *mail.Mailbox // nil outside development
 	MailboxPublic bool
 	Docs          bool // /docs is served
@@ -34,8 +38,12 @@ type Pages struct {
 func (p *Pages) Mount(mux *web.Mux) {
 	handle := func(pattern string, h web.Handler) { mux.Handle(pattern, p.page(h)) }
 	handle("GET /{$}", p.home)
-	handle("GET "+signup.VerifyPage, p.verifyForm)
-	handle("POST "+signup.VerifyPage, p.verify)
+	handle("GET "+recovery.ResetPage, p.resetForm)
+	handle("POST "+recovery.ResetPage, p.reset)
+	for path, c := range p.clicks() {
+		handle("GET "+path, p.ask(c))
+		handle("POST "+path, p.press(c))
+	}
 	if p.Mailbox != nil {
 		handle("GET /dev/mailbox", web.LocalOnly(p.MailboxPublic)(p.mailbox))
 	}
@@ -74,30 +82,6 @@ func (p *Pages) render(w http.ResponseWriter, status int, name string, data any)
 // home tells who comes by with a browser where to go.
 func (p *Pages) home(w http.ResponseWriter, r *http.Request) error {
 	return p.render(w, http.StatusOK, "home.html", struct{ Docs, Mailbox bool }{p.Docs, p.Mailbox != nil})
-}
-
-// verifyForm asks for one click: mail scanners open links, and would use the
-// token up.
-func (p *Pages) verifyForm(w http.ResponseWriter, r *http.Request) error {
-	token := r.URL.Query().Get("token")
-	if token == "" {
-		return p.render(w, http.StatusBadRequest, "verify_failed.html", nil)
-	}
-	return p.render(w, http.StatusOK, "verify.html", struct{ Token string }{token})
-}
-
-func (p *Pages) verify(w http.ResponseWriter, r *http.Request) error {
-	if err := r.ParseForm(); err != nil {
-		return web.BodyFault(err)
-	}
-	err := p.Signup.VerifyEmail(r.Context(), r.PostForm.Get("token"))
-	switch {
-	case fault.Has(err, fault.InvalidVerifyToken):
-		return p.render(w, http.StatusBadRequest, "verify_failed.html", nil)
-	case err != nil:
-		return err
-	}
-	return p.render(w, http.StatusOK, "verified.html", nil)
 }
 
 func (p *Pages) mailbox(w http.ResponseWriter, r *http.Request) error {
