@@ -17,16 +17,7 @@ type rules struct {
 // returns whom they describe. That a token has expired is said only of one that
 // is good otherwise: the caller may then refresh it, which cures nothing else.
 func (r rules) identify(claims object, now time.Time) (Identity, error) {
-	for _, name := range []string{"jti", "sub"} {
-		if s, ok := claims.str(name); !ok || s == "" {
-			return Identity{}, invalid(reason(name + " is missing"))
-		}
-	}
-	hasExpired, err := r.checkTimes(claims, now)
-	if err != nil {
-		return Identity{}, err
-	}
-	audience, err := r.checkParties(claims)
+	audience, hasExpired, err := r.check(claims, now)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -39,6 +30,21 @@ func (r rules) identify(claims object, now time.Time) (Identity, error) {
 	}
 	id.Audience = audience
 	return id, nil
+}
+
+// check is for the claims of every token, whatever its type.
+func (r rules) check(claims object, now time.Time) (audience []string, hasExpired bool, err error) {
+	for _, name := range []string{"jti", "sub"} {
+		if s, ok := claims.str(name); !ok || s == "" {
+			return nil, false, invalid(reason(name + " is missing"))
+		}
+	}
+	hasExpired, err = r.checkTimes(claims, now)
+	if err != nil {
+		return nil, false, err
+	}
+	audience, err = r.checkParties(claims)
+	return audience, hasExpired, err
 }
 
 // checkTimes compares whole seconds. Floats cover every number a token may hold:

@@ -11,9 +11,13 @@
 // (session.go). User tokens take every step on every request; tokens of machine
 // clients ("m2m") are judged offline.
 //
-// Whatever goes wrong, the request is refused: 401 if the token is at fault, 503
-// with Retry-After if the auth service could not be asked. A 503 never says
-// anything about the token.
+// A token in a cookie was perhaps not sent on purpose: writes with one are checked
+// against cross-site request forgery (csrf.go). What a user must confirm with a
+// one-time code brings a second token, which is spent (action.go).
+//
+// Whatever goes wrong, the request is refused: 401 if the token is at fault, 403
+// if its holder may not do this, 503 with Retry-After if the auth service could
+// not be asked. A 503 never says anything about the token.
 package authsdk
 
 // Version is the version of this module, sent as "User-Agent: authsdk-go/<version>".

@@ -17,6 +17,9 @@ import (
 //	401 session_expired …     the auth service's own detail and code, passed through
 //	403 insufficient_role     RequireRole
 //	403 reauth_required       RequireFreshAuth
+//	403 otp_required          RequireActionToken: no token came
+//	403 action_token_invalid  RequireActionToken: of somebody or something else, expired or spent
+//	403 invalid_csrf_token    a write by cookie that a page of ours did not send; see CSRFHeaderName
 //	503 service_unavailable   the auth service could not be asked; RetryAfter is set
 //
 // Its text, and the error it wraps, also name the reason ("audience is not
@@ -27,7 +30,8 @@ type Error struct {
 	Detail     string        // one sentence, safe to show
 	RetryAfter time.Duration // 503 only, at least one second
 
-	cause error
+	cause  error
+	action string // otp_required only
 }
 
 func (e *Error) Error() string {
@@ -96,6 +100,9 @@ func (e *Error) write(w http.ResponseWriter) {
 		h.Set("WWW-Authenticate", `Bearer error="invalid_token"`) // RFC 6750 section 3
 	case e.Code == "reauth_required":
 		h.Set("X-Reauth-Required", "true")
+	case e.Code == "otp_required":
+		h.Set("X-OTP-Required", "true")
+		h.Set("X-OTP-Action", e.action)
 	}
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))

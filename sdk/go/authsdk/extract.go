@@ -10,10 +10,10 @@ const (
 	sourceCookie = "cookie"
 )
 
-// extract returns the token of the first source that has one, or "".
-func (c *Client) extract(r *http.Request) string {
+// extract returns the token of the first source that has one, and which that is;
+// or neither.
+func (c *Client) extract(r *http.Request) (token, source string) {
 	for _, source := range c.sources {
-		token := ""
 		switch source {
 		case sourceHeader:
 			token = bearer(r.Header.Get("Authorization"))
@@ -23,10 +23,10 @@ func (c *Client) extract(r *http.Request) string {
 			}
 		}
 		if token != "" {
-			return token
+			return token, source
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // bearer returns the token of an Authorization header (RFC 6750 section 2.1), or

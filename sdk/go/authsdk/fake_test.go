@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io"
 	"maps"
 	"math/big"
 	"net/http"
@@ -141,7 +142,16 @@ func serviceClaims() fields {
 	}
 }
 
-// fakeAuthd is the two endpoints of authd the SDK calls, with their faults.
+// actionClaims are those of a user who confirmed a refund with a one-time code.
+func actionClaims() fields {
+	user := userClaims()
+	return fields{
+		"iss": user["iss"], "sub": user["sub"], "sid": user["sid"], "jti": "a", "aud": "orders-api", "type": "action_token",
+		"action": "orders-api:refund", "iat": epoch.Unix(), "exp": epoch.Add(5 * time.Minute).Unix(),
+	}
+}
+
+// fakeAuthd is the three endpoints of authd the SDK calls, with their faults.
 type fakeAuthd struct {
 	*httptest.Server
 	clock *testClock
@@ -155,17 +165,22 @@ type fakeAuthd struct {
 	validate      http.HandlerFunc // nil: 204
 	validations   int
 	lastValidated http.Header
+	consume       http.HandlerFunc // nil: 204 once for each body, then 403
+	consumed      map[string]int   // bodies, and how often they came
+	lastConsumed  http.Header
 }
 
 func newFakeAuthd(t testing.TB) *fakeAuthd {
 	k := testKeys()
 	f := &fakeAuthd{
-		clock: &testClock{now: epoch},
-		keys:  []any{rsaJWK("rsa", &k.rsa.PublicKey), ecJWK("ec", &k.ec.PublicKey), edJWK("ed", k.ed.Public().(ed25519.PublicKey))},
+		clock:    &testClock{now: epoch},
+		consumed: map[string]int{},
+		keys:     []any{rsaJWK("rsa", &k.rsa.PublicKey), ecJWK("ec", &k.ec.PublicKey), edJWK("ed", k.ed.Public().(ed25519.PublicKey))},
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/jwks.json", f.serveJWKS)
 	mux.HandleFunc("GET /auth/validate", f.serveValidate)
+	mux.HandleFunc("POST /auth/otp/consume/action", f.serveConsume)
 	f.Server = httptest.NewServer(mux)
 	t.Cleanup(f.Close)
 	return f
@@ -213,6 +228,24 @@ func (f *fakeAuthd) serveValidate(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+func (f *fakeAuthd) serveConsume(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	f.mu.Lock()
+	f.lastConsumed = r.Header.Clone()
+	f.consumed[string(body)]++
+	times, consume := f.consumed[string(body)], f.consume
+	f.mu.Unlock()
+	switch {
+	case consume != nil:
+		consume(w, r)
+	case times > 1:
+		w.WriteHeader(http.StatusForbidden)
+		w.Write([]byte(`{"detail":"Invalid action token.","code":"action_token_invalid","request_id":"r"}`))
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
 }
 
 // client is one that protects orders-api; options given last win.

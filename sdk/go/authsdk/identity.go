@@ -39,12 +39,14 @@ type identityKey struct{}
 // established is what the context carries. The client is part of it because an
 // identity accepted by one client (one audience) means nothing to another.
 type established struct {
-	by *Client
-	id Identity
+	by     *Client
+	id     Identity
+	token  string // that id was read from
+	source string // where the token was: sourceHeader or sourceCookie
 }
 
-func withIdentity(ctx context.Context, by *Client, id Identity) context.Context {
-	return context.WithValue(ctx, identityKey{}, established{by, id})
+func (e established) in(ctx context.Context) context.Context {
+	return context.WithValue(ctx, identityKey{}, e)
 }
 
 // IdentityFrom returns the identity the middleware put into the context of a
@@ -61,4 +63,11 @@ func LookupIdentity(ctx context.Context) (id Identity, ok bool) {
 	e.id.Scopes = slices.Clone(e.id.Scopes)
 	e.id.Audience = slices.Clone(e.id.Audience)
 	return e.id, ok
+}
+
+// TransportFrom tells how the token of a request came: "authorization" or
+// "cookie" (see [TokenSources]), or "" if the middleware did not run.
+func TransportFrom(ctx context.Context) string {
+	e, _ := ctx.Value(identityKey{}).(established)
+	return e.source
 }

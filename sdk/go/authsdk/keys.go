@@ -180,7 +180,7 @@ func (k *keyCache) start() *flight {
 // fetchKeys asks the auth service for its JWK set (RFC 7517 section 5). Keys that
 // cannot be used are skipped: one odd entry must not lock everybody out.
 func (c *Client) fetchKeys(ctx context.Context) (*keySet, error) {
-	answer, err := c.get(ctx, "/.well-known/jwks.json", nil)
+	answer, err := c.call(ctx, http.MethodGet, "/.well-known/jwks.json", nil, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -45,8 +45,8 @@ func (c *Client) Handler(next http.Handler) http.Handler {
 // given; others get 403 insufficient_role. There is no hierarchy: "admin" does
 // not imply "user". It authenticates by itself, so it needs no guard around it.
 func (c *Client) RequireRole(roles ...string) func(http.Handler) http.Handler {
-	check := func(id Identity) *Error {
-		if !slices.Contains(roles, id.Role) {
+	check := func(_ *http.Request, e established) *Error {
+		if !slices.Contains(roles, e.id.Role) {
 			return forbidden("insufficient_role", "Insufficient role")
 		}
 		return nil
@@ -58,8 +58,8 @@ func (c *Client) RequireRole(roles ...string) func(http.Handler) http.Handler {
 // (whole seconds); others get 403 reauth_required and X-Reauth-Required: true.
 // It authenticates by itself, so it needs no guard around it.
 func (c *Client) RequireFreshAuth(maxAge time.Duration) func(http.Handler) http.Handler {
-	check := func(id Identity) *Error {
-		if c.now().Truncate(time.Second).Sub(id.AuthTime) > maxAge {
+	check := func(_ *http.Request, e established) *Error {
+		if c.now().Truncate(time.Second).Sub(e.id.AuthTime) > maxAge {
 			return forbidden("reauth_required", "Re-authentication required")
 		}
 		return nil
@@ -69,11 +69,11 @@ func (c *Client) RequireFreshAuth(maxAge time.Duration) func(http.Handler) http.
 
 // guard authenticates unless a guard further out has, then applies its own check.
 // want is the identity type asked for, or "".
-func (c *Client) guard(want string, check func(Identity) *Error, next http.Handler) http.Handler {
+func (c *Client) guard(want string, check func(*http.Request, established) *Error, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r, id, err := c.authenticate(r, want)
+		e, err := c.authenticate(r, want)
 		if err == nil && check != nil {
-			if refusal := check(id); refusal != nil {
+			if refusal := check(r, e); refusal != nil {
 				err = refusal
 			}
 		}
@@ -81,21 +81,28 @@ func (c *Client) guard(want string, check func(Identity) *Error, next http.Handl
 			c.refuse(w, r, asError(err))
 			return
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(e.in(r.Context())))
 	})
 }
 
-// authenticate returns the identity and the request that carries it.
-func (c *Client) authenticate(r *http.Request, want string) (*http.Request, Identity, error) {
+// authenticate says who sent a request. That a browser was not tricked into
+// sending it is part of the answer; see csrfRules.
+func (c *Client) authenticate(r *http.Request, want string) (established, error) {
 	ctx := r.Context()
 	if e, ok := ctx.Value(identityKey{}).(established); ok && e.by == c {
-		return r, e.id, checkType(e.id, want)
+		return e, checkType(e.id, want)
 	}
-	id, err := c.verify(ctx, c.extract(r), want, correlationID(r))
+	token, source := c.extract(r)
+	id, err := c.verify(ctx, token, want, correlationID(r))
 	if err != nil {
-		return r, Identity{}, err
+		return established{}, err
 	}
-	return r.WithContext(withIdentity(ctx, c, id)), id, nil
+	if source == sourceCookie {
+		if refusal := c.csrf.check(r); refusal != nil {
+			return established{}, refusal
+		}
+	}
+	return established{c, id, token, source}, nil
 }
 
 func (c *Client) refuse(w http.ResponseWriter, r *http.Request, e *Error) {

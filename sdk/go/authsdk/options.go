@@ -19,6 +19,7 @@ type settings struct {
 	leeway       time.Duration
 	sources      []string
 	cookie       string
+	csrf         csrfRules
 	http         *http.Client
 	onRefusal    func(*http.Request, *Error)
 	now          func() time.Time
@@ -83,8 +84,11 @@ func Leeway(d time.Duration) Option {
 // [AccessCookieName]). The first source that has one decides; a bad token there
 // never falls through to the next. The default is "authorization" alone.
 //
-// Browsers send cookies by themselves, so a service that accepts them must
-// protect its writes against cross-site request forgery.
+// Browsers send cookies by themselves, whatever page asks. So every guard refuses
+// what a cookie authenticates, unless it is GET, HEAD, OPTIONS or TRACE, with 403
+// invalid_csrf_token: it must come from a page of the service's own origin (see
+// [AllowedOrigins]) and repeat the CSRF cookie in a header (see [CSRFHeaderName]).
+// Handlers of those four methods must change nothing.
 func TokenSources(sources ...string) Option {
 	return func(s *settings) error {
 		var list []string
@@ -111,6 +115,56 @@ func AccessCookieName(name string) Option {
 		if s.cookie = strings.TrimSpace(name); s.cookie == "" {
 			return errors.New("authsdk: AccessCookieName: the name is blank")
 		}
+		return nil
+	}
+}
+
+// CSRFCookieName is the cookie that authd gives to the pages of a browser session
+// to read. The default is "__Host-auth_csrf"; plain-HTTP development servers set
+// "auth_csrf".
+func CSRFCookieName(name string) Option {
+	return func(s *settings) error {
+		if s.csrf.cookie = strings.TrimSpace(name); s.csrf.cookie == "" {
+			return errors.New("authsdk: CSRFCookieName: the name is blank")
+		}
+		return nil
+	}
+}
+
+// CSRFHeaderName is the header in which a page must repeat the CSRF cookie. The
+// default is "X-CSRF-Token".
+func CSRFHeaderName(name string) Option {
+	return func(s *settings) error {
+		if s.csrf.header = strings.TrimSpace(name); s.csrf.header == "" {
+			return errors.New("authsdk: CSRFHeaderName: the name is blank")
+		}
+		return nil
+	}
+}
+
+// AllowedOrigins are those whose pages may write with cookies, such as
+// "https://app.example.com", besides the service's own: the one that the Host
+// header names. They are needed if a proxy changes that header, or if pages of
+// another host of the same site call.
+func AllowedOrigins(origins ...string) Option {
+	return func(s *settings) error {
+		for _, origin := range origins {
+			u, err := url.Parse(strings.TrimSpace(origin))
+			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.String() != u.Scheme+"://"+u.Host {
+				return fmt.Errorf("authsdk: AllowedOrigins: %q is no origin such as %q", origin, "https://app.example.com")
+			}
+			s.csrf.origins = append(s.csrf.origins, normalOrigin(u.Scheme, u.Host))
+		}
+		return nil
+	}
+}
+
+// WithoutCSRF lets writes by cookie through unchecked. Then any site that a
+// signed-in user visits can act in the user's name. It is only for services that
+// check by themselves.
+func WithoutCSRF() Option {
+	return func(s *settings) error {
+		s.csrf.off = true
 		return nil
 	}
 }

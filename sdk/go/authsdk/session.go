@@ -12,11 +12,7 @@ import (
 // still lives. The server reads the bearer header only, so a token that came in a
 // cookie goes out as one, too.
 func (c *Client) checkSession(ctx context.Context, raw, correlationID string) error {
-	header := http.Header{"Authorization": {"Bearer " + raw}}
-	if correlationID != "" {
-		header.Set("X-Correlation-ID", correlationID)
-	}
-	answer, err := c.get(ctx, "/auth/validate", header)
+	answer, err := c.call(ctx, http.MethodGet, "/auth/validate", bearerHeader(raw, correlationID), nil)
 	if err != nil {
 		return unavailable(err)
 	}
@@ -31,6 +27,14 @@ func (c *Client) checkSession(ctx context.Context, raw, correlationID string) er
 		refusal.RetryAfter = retryAfter(answer.header.Get("Retry-After"))
 	}
 	return refusal
+}
+
+func bearerHeader(token, correlationID string) http.Header {
+	header := http.Header{"Authorization": {"Bearer " + token}}
+	if correlationID != "" {
+		header.Set("X-Correlation-ID", correlationID)
+	}
+	return header
 }
 
 // passOn hands the server's refusal to the caller, as a 401. A body that is not

@@ -1,6 +1,7 @@
 package authsdk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -25,16 +26,20 @@ type answer struct {
 
 var errTooLarge = errors.New("answer of the auth service is over 1 MiB")
 
-// get sends one GET to the auth service and reads the whole answer.
-func (c *Client) get(ctx context.Context, path string, header http.Header) (answer, error) {
+// call sends one request to the auth service and reads the whole answer. The body
+// is JSON, or nil.
+func (c *Client) call(ctx context.Context, method, path string, header http.Header, body []byte) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}
 	if header != nil {
 		request.Header = header
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", "authsdk-go/"+Version)
@@ -43,20 +48,20 @@ func (c *Client) get(ctx context.Context, path string, header http.Header) (answ
 		return answer{}, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
-	if err == nil && len(body) > maxBody {
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	if err == nil && len(text) > maxBody {
 		err = errTooLarge
 	}
-	return answer{response.StatusCode, response.Header, body}, err
+	return answer{response.StatusCode, response.Header, text}, err
 }
 
-// send tries once more if the connection failed at once: a restarting server
+// send tries a GET once more if the connection failed at once: a restarting server
 // should not be seen by users. Timeouts are not tried again, they have cost the
 // caller enough.
 func (c *Client) send(r *http.Request) (*http.Response, error) {
 	response, err := c.http.Do(r)
 	var timeout net.Error
-	if err == nil || r.Context().Err() != nil || errors.As(err, &timeout) && timeout.Timeout() {
+	if err == nil || r.Method != http.MethodGet || r.Context().Err() != nil || errors.As(err, &timeout) && timeout.Timeout() {
 		return response, err
 	}
 	select {
