@@ -171,6 +171,7 @@ type Mail struct {
 	Text    string   `json:"text"`
 	Links   []string `json:"links"`
 	Tokens  []string `json:"tokens"`
+	Codes   []string `json:"codes"`
 }
 
 // Mails lists what was mailed to an address, newest first.
