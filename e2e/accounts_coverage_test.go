@@ -58,8 +58,6 @@ type operation struct {
 	body    bool
 }
 
-func (o operation) method() string { method, _, _ := strings.Cut(o.pattern, " "); return method }
-
 // request is one for this operation.
 func (o operation) request(session string) string {
 	return strings.Replace(o.pattern, "{session_id}", session, 1)

@@ -20,7 +20,7 @@ type field struct {
 	servers []*server
 }
 
-// TestRacesHaveOneWinner: what works once, works once, however many try at the
+// TestRacesHaveOneWinner: what works once works once, however many try at the
 // same moment.
 func TestRacesHaveOneWinner(t *testing.T) {
 	settings := []string{anywhere, "PASSWORD__HASH_WORKERS=8"} // the pool must not shed the racers
@@ -47,6 +47,7 @@ func TestRacesHaveOneWinner(t *testing.T) {
 				{"a right code at sign-in", raceRightCode},
 				{"wrong codes at sign-in", raceWrongCodes},
 				{"wrong passwords", raceWrongPasswords},
+				{"right passwords, of which none is a failure", raceRightPasswords},
 				{"a right code that confirms an act", raceActionCode},
 				{"a reset with one link", raceReset},
 				{"a reset against logins with the old password", raceResetLogins},
@@ -207,6 +208,14 @@ func raceWrongPasswords(c field) {
 	}
 	if n := p.events("user.locked", "account_locked"); n != 1 {
 		c.Errorf("%d locks", n)
+	}
+}
+
+func raceRightPasswords(c field) {
+	p := c.person()
+	c.are(c.race(p, "POST /auth/login", same(p.creds(password))), "200", racers)
+	if p.live() != racers || p.events("user.locked", "account_locked") != 0 {
+		c.Errorf("%d sessions, %d locks", p.live(), p.events("user.locked", "account_locked"))
 	}
 }
 

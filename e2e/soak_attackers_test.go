@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -43,7 +42,11 @@ func TestManyGuessesAtAPasswordAreFewLooks(t *testing.T) {
 	} {
 		t.Run(attack.name, func(t *testing.T) {
 			eachEngine(t, func(t *testing.T, s *store) {
-				v := s.serve(t, append(slices.Clone(dear), anywhere)...)
+				settings := []string{anywhere}
+				if soak {
+					settings = append(settings, dear...)
+				}
+				v := s.serve(t, settings...)
 				owner := v.person()
 				owner.enter("before")
 				hashed := v.hashes()
@@ -115,7 +118,9 @@ func (p *person) guess(from func(i int) string) map[string]int {
 }
 
 // says is the status and code of an answer.
-func says(a authapi.Answer) string { return strings.TrimSpace(fmt.Sprintf("%d %s", a.Status, a.Envelope().Code)) }
+func says(a authapi.Answer) string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", a.Status, a.Envelope().Code))
+}
 
 // refused checks that even the right password is not looked at from there.
 func (p *person) refused(ip string) {
@@ -199,9 +204,6 @@ func TestManyGuessesAtAMailedCodeAreFewLooks(t *testing.T) {
 			answers[says(a)]++
 			if code := a.Envelope().Code; code != "invalid_otp" && code != "account_locked" {
 				token = ""
-			}
-			if a.Status == http.StatusOK {
-				t.Log("a code was guessed: one in ten thousand runs may")
 			}
 		}
 		looked, most := owner.countByNetwork(`e.event_type = 'otp.failed'`)

@@ -29,7 +29,7 @@ func TestAFreshDatabaseGetsOneAdminWhoCanSignIn(t *testing.T) {
 		if err != nil || !found || u.Role != user.RoleAdmin || !u.Active || !u.EmailVerified {
 			t.Fatalf("the account is %+v (found %v, %v)", u, found, err)
 		}
-		if ok, _, err := p.Verify(t.Context(), "password", hash, admin.Password); err != nil || !ok {
+		if ok, _, err := p.Verify(t.Context(), "password", hash, admin.Password, true); err != nil || !ok {
 			t.Errorf("the password does not open it: %v, %v", ok, err)
 		}
 		if again, err := firstAdmin(t.Context(), d, nil, p); err != nil || again != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,7 +45,8 @@ const everywhere = "*"
 type Attempt struct {
 	account  string
 	charged  []charge
-	lockedTo time.Time // when set, this attempt is the one that locks
+	lockedTo time.Time // when set, this attempt is the one that locks,
+	lockedBy int       // the so many-th where it does
 
 	// Undecided is set beside account_locked when attempts that count are still
 	// being examined: if they are right, there is no lock in a moment.
@@ -88,7 +90,7 @@ func (s *Service) Charge(ctx context.Context, tx *db.Tx, now time.Time, email st
 		}
 		a.charged = append(a.charged, charge{n.prefix, failures, n.prefix == everywhere})
 		if until.After(now) && until.After(a.lockedTo) {
-			a.lockedTo = until
+			a.lockedTo, a.lockedBy = until, failures
 		}
 	}
 	return a, nil
@@ -115,9 +117,12 @@ func count(ctx context.Context, tx *db.Tx, now time.Time, account string, n netw
 				ELSE lockouts.expires_at END
 		WHERE lockouts.locked_until <= $5
 		RETURNING failures, pending, locked_until`,
-		account, n.prefix, now, end, now, n.steps.first, wait(0), wait(1), wait(2), wait(3), n.steps.sliding).Scan(&failures, &pending, &until)
+		account, n.prefix, time.Time{}, end, now, n.steps.first, wait(0), wait(1), wait(2), wait(3), n.steps.sliding).Scan(&failures, &pending, &until)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = tx.QueryRowContext(ctx, `SELECT pending, locked_until FROM lockouts WHERE account = $1 AND network = $2`, account, n.prefix).Scan(&pending, &until)
+		if errors.Is(err, sql.ErrNoRows) { // cleared at this moment
+			return 0, 1, now.Add(time.Second), nil
+		}
 		return 0, pending, until.UTC(), err
 	}
 	return failures, pending, until.UTC(), err
@@ -144,7 +149,7 @@ func (a Attempt) Failed(ctx context.Context, tx *db.Tx, now time.Time, of About)
 		return nil, nil
 	}
 	wait := a.lockedTo.Sub(now)
-	metadata := map[string]any{"retry_after": int(wait.Seconds()), "attempt_count": a.Failures() + 1, "distributed_attack": a.distributed()}
+	metadata := map[string]any{"retry_after": int(math.Ceil(wait.Seconds())), "attempt_count": a.lockedBy, "distributed_attack": a.distributed()}
 	for key, value := range map[string]string{"provider": of.Provider, "context": of.Context, "action": of.Action} {
 		if value != "" {
 			metadata[key] = value

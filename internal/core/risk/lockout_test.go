@@ -321,7 +321,7 @@ func TestWhatIsRecordedOfALock(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t, dbtest.SQLite(t))
-			a := Attempt{charged: []charge{{"203.0.113.0/24", 5, false}}, lockedTo: noon.Add(time.Minute)}
+			a := Attempt{charged: []charge{{"203.0.113.0/24", 5, false}}, lockedTo: noon.Add(time.Minute), lockedBy: 5}
 			w.write(func(tx *db.Tx) error {
 				why, err := a.Failed(t.Context(), tx, noon, row.of)
 				if !fault.Has(why, fault.AccountLocked) {

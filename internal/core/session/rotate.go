@@ -50,7 +50,7 @@ func (s *Service) Rotate(ctx context.Context, presented string, csrf CSRF) (pair
 		}
 		now := s.clock.Now()
 		if !found || !sess.RevokedAt.IsZero() || !sess.Expires.After(now) || !u.Active {
-			return Pair{}, s.refuse(ctx, t, found, sess)
+			return Pair{}, s.refuse(ctx, t, found && !sess.ownerless, sess)
 		}
 		if err := csrf.check(sess); err != nil {
 			return Pair{}, err
@@ -106,10 +106,11 @@ func (s *Service) move(ctx context.Context, sess Session, u user.User, what verd
 	return moved, err
 }
 
-// refuse records that a token of a dead session was tried.
-func (s *Service) refuse(ctx context.Context, t refreshToken, found bool, sess Session) error {
+// refuse records that a token of a dead session was tried; of an account that is
+// gone it is not said whose it was.
+func (s *Service) refuse(ctx context.Context, t refreshToken, known bool, sess Session) error {
 	event := audit.Event{Type: audit.TokenRefreshed, Failure: fault.SessionExpired.Slug}
-	if found {
+	if known {
 		event.Actor = sess.UserID
 		event.Metadata = map[string]any{"provider": sess.Provider, "session_id": t.session}
 	}

@@ -104,7 +104,8 @@ type Session struct {
 	CSRFHash   string   // of the CSRF token that a cookie session is bound to, else empty
 	Suspicious []string // why the sign-in stands out; empty if it does not
 
-	rotation rotation
+	rotation  rotation
+	ownerless bool // the account is deleted
 }
 
 // Start is what a way in knows of a session that it begins.

@@ -64,7 +64,7 @@ func load(ctx context.Context, c db.Conn, id uuid.UUID) (s Session, u user.User,
 	}
 	s.AuthTime, s.Expires, s.rotation.at = s.AuthTime.UTC(), s.Expires.UTC(), s.rotation.at.UTC()
 	s.Absolute, s.RevokedAt = utc(absolute), utc(revoked)
-	u.Active = u.Active && !deleted
+	u.Active, s.ownerless = u.Active && !deleted, deleted
 	if err := json.Unmarshal([]byte(audiences), &s.Audiences); err != nil {
 		return s, u, false, fmt.Errorf("session: audiences of %s: %w", id, err)
 	}

@@ -111,6 +111,15 @@ func (s *Service) Prove(ctx context.Context, caller session.Identity, actionToke
 			c.Target != "" && c.Target != d.Target || !slices.Contains(c.Audience, s.Tokens.Service) {
 			return p, s.refuse(ctx, caller, d, fault.ActionTokenInvalid)
 		}
+		var unspent int // Spend decides; but a spent one must not even ask what the act says
+		err = s.DB.Read().QueryRowContext(ctx, `SELECT COUNT(*) FROM action_tokens WHERE id = $1 AND spent_at IS NULL AND expires_at > $2`,
+			id, s.Clock.Now()).Scan(&unspent)
+		if err != nil {
+			return p, err
+		}
+		if unspent == 0 {
+			return p, s.refuse(ctx, caller, d, fault.ActionTokenInvalid)
+		}
 		return Proof{id}, nil
 	}
 	if d.TokenOnly {

@@ -92,6 +92,9 @@ func TestATokenDecidesWhenOneIsSent(t *testing.T) {
 							if got := slug(w.act(caller, raw, demand)); got != "action_token_invalid" {
 								t.Errorf("a second act: %q", got)
 							}
+							if _, err := w.Prove(t.Context(), caller, raw, demand); slug(err) != "action_token_invalid" {
+								t.Errorf("a spent one lets a second act begin: %v", err)
+							}
 						}
 					})
 				}

@@ -60,9 +60,6 @@ func ByEmail(ctx context.Context, c db.Conn, email string) (u User, found bool, 
 // Create adds an account, unless a live one has the address, or somebody may
 // still take it back: then created is false and nothing changes.
 func Create(ctx context.Context, tx *db.Tx, now time.Time, u User) (created bool, err error) {
-	if kept, err := Kept(ctx, tx, now, u.Email, uuid.Nil); err != nil || kept {
-		return false, err
-	}
 	done, err := tx.ExecContext(ctx, `
 		INSERT INTO users (id, email, email_key, role, is_active, email_verified, email_otp_enabled, epoch, created_at, updated_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
@@ -72,7 +69,18 @@ func Create(ctx context.Context, tx *db.Tx, now time.Time, u User) (created bool
 		return false, fmt.Errorf("user.Create: %w", err)
 	}
 	n, err := done.RowsAffected()
-	return n == 1, err
+	if err != nil {
+		return false, err
+	}
+	// Afterwards, because the row above waits for whoever is leaving the address.
+	kept, err := Kept(ctx, tx, now, u.Email, u.ID)
+	if err != nil || !kept || n == 0 {
+		return n == 1 && err == nil, err
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM users WHERE id = $1`, u.ID); err != nil {
+		return false, fmt.Errorf("user.Create: %w", err)
+	}
+	return false, nil
 }
 
 // Kept reports whether an address was another account's until lately, so that

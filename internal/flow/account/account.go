@@ -130,6 +130,7 @@ func (s *Service) checkPassword(ctx context.Context, caller session.Identity, u 
 	if err != nil { // nothing was guessed
 		return first(s.DB.Write(context.WithoutCancel(ctx), func(tx *db.Tx) error { return s.Risk.Right(ctx, tx, attempt) }), err)
 	}
+	ctx = context.WithoutCancel(ctx) // who hangs up now guessed all the same
 	var why error
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock.Now()

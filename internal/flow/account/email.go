@@ -143,7 +143,7 @@ func (s *Service) UndoEmail(ctx context.Context, token string) (err error) {
 		if err := s.settle(ctx, tx, now, u.ID, old); err != nil {
 			return err
 		}
-		if err := dropPassword(ctx, tx, u.ID); err != nil {
+		if err := password.Forget(ctx, tx, u.ID); err != nil {
 			return err
 		}
 		ended, err := endSessions(ctx, tx, now, u.ID, uuid.Nil, session.ReasonEmailUndone)

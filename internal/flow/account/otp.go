@@ -36,14 +36,14 @@ func (s *Service) SetOTP(ctx context.Context, caller session.Identity, on bool, 
 		if err := proof.Spend(ctx, tx, now, demand); err != nil {
 			return err
 		}
-		if !on {
-			if err := otp.Forget(ctx, tx, u.ID); err != nil {
-				return err
-			}
-		}
 		changed, err := s.Accounts.SetOTP(ctx, tx, now, u.ID, on)
 		if err != nil || !changed {
 			return err
+		}
+		if !on { // only then: else who has a password could have guesses forgiven
+			if err := otp.Forget(ctx, tx, u.ID); err != nil {
+				return err
+			}
 		}
 		event := audit.OTPDisabled
 		if on {

@@ -8,6 +8,7 @@ import (
 	"github.com/authsdk/authsdk/internal/core/user"
 	"github.com/authsdk/authsdk/internal/foundation/db"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
+	"github.com/authsdk/authsdk/internal/method/otp"
 	"github.com/authsdk/authsdk/internal/method/password"
 	"github.com/authsdk/authsdk/internal/platform/audit"
 )
@@ -72,7 +73,7 @@ func (s *Service) ChangePassword(ctx context.Context, caller session.Identity, n
 		if err != nil {
 			return err
 		}
-		if err := first(s.Accounts.EndTokens(ctx, tx, now, u.ID), user.EndLinks(ctx, tx, now, u.ID)); err != nil {
+		if err := first(s.Accounts.EndTokens(ctx, tx, now, u.ID), user.EndLinks(ctx, tx, now, u.ID), otp.End(ctx, tx, now, u.ID)); err != nil {
 			return err
 		}
 		err = audit.Record(ctx, tx, now, about(audit.PasswordChanged, u.ID, map[string]any{"reason": session.ReasonPasswordChange}), ended)

@@ -106,12 +106,6 @@ func undo(ctx context.Context, tx *db.Tx, now time.Time, id uuid.UUID, link stri
 	return old, err == nil, err
 }
 
-// dropPassword leaves an account without one.
-func dropPassword(ctx context.Context, tx *db.Tx, id uuid.UUID) error {
-	_, err := tx.ExecContext(ctx, `DELETE FROM passwords WHERE user_id = $1`, id)
-	return err
-}
-
 // Prune deletes changes of address that can no longer be confirmed or undone.
 func Prune(ctx context.Context, d *db.DB, now time.Time) error {
 	return d.Write(ctx, func(tx *db.Tx) error {

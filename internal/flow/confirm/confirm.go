@@ -103,7 +103,7 @@ func (s *Service) Verify(ctx context.Context, caller session.Identity, code, act
 		return "", fault.New(fault.OTPActionMismatch)
 	}
 	id := uuid.Must(uuid.NewV7())
-	if s.Codes.Looks(c, code) { // signing stays outside the transaction
+	if s.Codes.Live(c) { // signing stays outside the transaction; right or not: its time must not tell
 		if actionToken, err = s.StepUp.Sign(caller, id, action, c.Target); err != nil {
 			return "", err
 		}
@@ -127,7 +127,7 @@ func (s *Service) Verify(ctx context.Context, caller session.Identity, code, act
 				refusal = locked
 			}
 			return err
-		case actionToken == "": // replaced at this moment; the next try reads the new one
+		case actionToken == "": // it was not live a moment ago
 			return fault.Retry(fault.ServiceUnavailable, time.Second)
 		}
 		if err := s.Risk.Right(ctx, tx, attempt); err != nil {

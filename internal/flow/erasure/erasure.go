@@ -6,6 +6,7 @@ package erasure
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -102,7 +103,7 @@ func (s *Service) absent(ctx context.Context, tx *db.Tx, id uuid.UUID) error {
 // who did it.
 func (s *Service) erase(ctx context.Context, tx *db.Tx, u user.User, as audit.Event) error {
 	now := s.Clock.Now()
-	addresses, err := addressesOf(ctx, tx, u)
+	addresses, err := addressesOf(ctx, tx, now, u)
 	if err != nil {
 		return err
 	}
@@ -148,9 +149,10 @@ func (s *Service) Forget(ctx context.Context, job jobs.Job) error {
 	return audit.Forget(ctx, s.DB, in.User)
 }
 
-// addressesOf is every address under which something of an account may wait.
-func addressesOf(ctx context.Context, tx *db.Tx, u user.User) ([]string, error) {
-	list := []string{u.Email}
+// addressesOf is every address under which something of an account may wait. Of
+// those that it only named, or left, somebody else's are not among them.
+func addressesOf(ctx context.Context, tx *db.Tx, now time.Time, u user.User) ([]string, error) {
+	var list []string
 	rows, err := tx.QueryContext(ctx, `SELECT old_email, new_email FROM email_changes WHERE user_id = $1`, u.ID)
 	if err != nil {
 		return nil, fmt.Errorf("addresses: %w", err)
@@ -163,7 +165,24 @@ func addressesOf(ctx context.Context, tx *db.Tx, u user.User) ([]string, error) 
 		}
 		list = append(list, before, after)
 	}
-	return list, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("addresses: %w", err)
+	}
+	own := []string{u.Email}
+	for _, address := range list {
+		_, taken, err := user.ByEmail(ctx, tx, address)
+		if err != nil {
+			return nil, err
+		}
+		kept, err := user.Kept(ctx, tx, now, address, u.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !taken && !kept {
+			own = append(own, address)
+		}
+	}
+	return own, nil
 }
 
 // forgetLinks deletes what links in mails stand for.

@@ -21,6 +21,7 @@ import (
 	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/foundation/metric"
 	"github.com/authsdk/authsdk/internal/foundation/secret"
+	"github.com/authsdk/authsdk/internal/method/otp"
 	"github.com/authsdk/authsdk/internal/method/password"
 	"github.com/authsdk/authsdk/internal/platform/audit"
 	"github.com/authsdk/authsdk/internal/platform/jobs"
@@ -147,6 +148,9 @@ func (s *Service) reset(ctx context.Context, tx *db.Tx, now time.Time, id uuid.U
 	// The link of an older sign-up would bring its password back, and that of a
 	// change of address would take the account away.
 	if err := user.EndLinks(ctx, tx, now, id); err != nil {
+		return false, err
+	}
+	if err := otp.End(ctx, tx, now, id); err != nil {
 		return false, err
 	}
 	about := func(t audit.Type, metadata map[string]any) audit.Event {

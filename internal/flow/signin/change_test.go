@@ -43,7 +43,7 @@ func TestAnAccountThatChangesDuringASignIn(t *testing.T) {
 				id, _ := account(t, s, ann)
 				var access string
 				var asked bool
-				err := between(t, s, func() error {
+				err := between(t, s, "lockouts", func() error {
 					out, err := login(t, s, home, good)
 					access, asked = out.Pair.Access, out.Challenge != nil
 					return err
@@ -93,7 +93,7 @@ func TestAnAccountThatChangesWhileItsCodeIsVerified(t *testing.T) {
 				token := challenged(t, s, home)
 				code := mailed(t, s)
 				var pair session.Pair
-				err := between(t, s, func() (err error) {
+				err := between(t, s, "users", func() (err error) {
 					pair, err = s.VerifyCode(from(t, home), token, code, "")
 					return err
 				}, func(tx *db.Tx) error { _, err := tx.ExecContext(t.Context(), row.change); return err })
@@ -122,7 +122,7 @@ func TestACodeThatArrivesDuringItsVerification(t *testing.T) {
 		change(t, s, `UPDATE otp_challenges SET sends = 2`)
 		code := mailed(t, s)
 		change(t, s, `UPDATE otp_challenges SET sends = 1`)
-		err := between(t, s, func() error { _, err := s.VerifyCode(from(t, home), token, code, ""); return err },
+		err := between(t, s, "lockouts", func() error { _, err := s.VerifyCode(from(t, home), token, code, ""); return err },
 			func(tx *db.Tx) error {
 				_, err := tx.ExecContext(t.Context(), `UPDATE otp_challenges SET sends = 2`)
 				return err

@@ -112,7 +112,7 @@ func (s *Service) verifyCode(ctx context.Context, challengeToken, code, csrf str
 	}
 	suspicion := place.Suspicion(failures)
 	var started session.Session
-	if ready := s.Codes.Looks(c, code); ready { // signing stays outside the transaction
+	if s.Codes.Live(c) { // signing stays outside the transaction; right or not: its time must not tell, least of all a locked guesser
 		from := session.Start{Provider: password.Provider, Audiences: c.Audiences, CSRF: csrf, Suspicious: suspicion.Reasons()}
 		if started, pair, err = s.Sessions.Begin(u, from); err != nil {
 			return pair, err
@@ -121,6 +121,13 @@ func (s *Service) verifyCode(ctx context.Context, challengeToken, code, csrf str
 	var refusal error
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock.Now()
+		same, err := user.Hold(ctx, tx, u) // first, as an erasure and a reset do
+		if err != nil {
+			return err
+		}
+		if !same {
+			return errChanged
+		}
 		attempt, err := s.Risk.Charge(ctx, tx, now, u.Email, place)
 		if err != nil {
 			return err
@@ -137,7 +144,7 @@ func (s *Service) verifyCode(ctx context.Context, challengeToken, code, csrf str
 				refusal = locked
 			}
 			return err
-		case started.ID == uuid.Nil: // the code came with a resend meanwhile
+		case started.ID == uuid.Nil: // it was not live a moment ago
 			return errChanged
 		}
 		return s.save(ctx, tx, u, place, attempt, started, suspicion)

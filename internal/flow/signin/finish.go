@@ -48,7 +48,7 @@ func (s *Service) save(ctx context.Context, tx *db.Tx, u user.User, place risk.P
 		events = append(events, audit.Event{Type: audit.LoginSuspicious, Actor: u.ID, Metadata: map[string]any{
 			"provider": started.Provider, "new_ip": why.NewIP, "new_user_agent": why.NewUserAgent, "prior_failures": why.PriorFailures}})
 	}
-	return audit.Record(ctx, tx, started.AuthTime, append(events,
+	return audit.Record(ctx, tx, s.Clock.Now(), append(events,
 		audit.Event{Type: audit.SessionCreated, Actor: u.ID, TargetType: "session", Target: started.ID, Metadata: provider},
 		audit.Event{Type: audit.TokenIssued, Actor: u.ID, Metadata: map[string]any{"provider": started.Provider, "token_kind": "login"}})...)
 }

@@ -54,6 +54,7 @@ func (s *Service) Reauth(ctx context.Context, caller session.Identity, pass stri
 		return "", first(s.takeBack(ctx, attempt), err)
 	}
 	if !right {
+		ctx = context.WithoutCancel(ctx) // who hangs up now guessed all the same
 		why := error(fault.New(fault.InvalidCredentials))
 		err := s.DB.Write(ctx, func(tx *db.Tx) error {
 			now := s.Clock.Now()

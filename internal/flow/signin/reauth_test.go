@@ -126,7 +126,7 @@ func TestASessionThatEndsWhileItsPasswordIsProved(t *testing.T) {
 		id, _ := account(t, s, ann)
 		who := mustLogin(t, s, home)
 		var access string
-		err := between(t, s, func() (err error) {
+		err := between(t, s, "lockouts", func() (err error) {
 			access, err = s.Reauth(from(t, home), who, good)
 			return err
 		}, func(tx *db.Tx) error { return deactivate(t.Context(), tx, s.Clock.Now(), id) })

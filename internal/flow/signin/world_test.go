@@ -210,13 +210,13 @@ func miss(t *testing.T, s *signin.Service) string {
 
 // between runs an act, and changes the database when the act has read what it
 // needs and is about to count its attempt.
-func between(t *testing.T, s *signin.Service, act func() error, change func(tx *db.Tx) error) error {
+func between(t *testing.T, s *signin.Service, table string, act func() error, change func(tx *db.Tx) error) error {
 	t.Helper()
 	done := make(chan error, 1)
 	before := s.DB.Writer().Stats().WaitCount
 	err := s.DB.Write(t.Context(), func(tx *db.Tx) error {
 		if tx.Engine() == db.Postgres {
-			if _, err := tx.ExecContext(t.Context(), `LOCK TABLE lockouts IN EXCLUSIVE MODE`); err != nil {
+			if _, err := tx.ExecContext(t.Context(), `LOCK TABLE `+table+` IN EXCLUSIVE MODE`); err != nil {
 				return err
 			}
 		}

@@ -238,6 +238,30 @@ func TestSendVerification(t *testing.T) {
 	})
 }
 
+func TestASignUpOfATakenAddressLeavesNothingBehind(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		left := func() (n [4]int) {
+			t.Helper()
+			for i, query := range []string{
+				`SELECT COUNT(*) FROM users`, `SELECT COUNT(*) FROM passwords`,
+				`SELECT COUNT(*) FROM audit_events WHERE event_type = 'user.created'`,
+				`SELECT COUNT(*) FROM audit_events WHERE event_type = 'user.signup.accepted'`,
+			} {
+				if err := d.Read().QueryRowContext(t.Context(), query).Scan(&n[i]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return n
+		}
+		w.signUp(t, "ann@example.com")
+		w.signUp(t, "ann@example.com")
+		if got, want := left(), [4]int{1, 1, 1, 2}; got != want {
+			t.Errorf("accounts, passwords, accounts and sign-ups in the audit log are %v, want %v", got, want)
+		}
+	})
+}
+
 func TestOfManyAtOnceOneWins(t *testing.T) {
 	ctx := context.Background()
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {

@@ -45,15 +45,19 @@ func (s *Service) VerifyEmail(ctx context.Context, token string) (err error) {
 			verified.Failure = fault.InvalidVerifyToken.Slug
 			return audit.Record(ctx, tx, now, verified)
 		}
+		first, err := s.Accounts.SetVerified(ctx, tx, now, id)
+		if err != nil {
+			return err
+		}
+		if !first { // confirmed otherwise while the link was being stored: its password is an older one
+			hash = ""
+		}
 		replaced, err := settlePassword(ctx, tx, now, id, hash)
 		if err != nil {
 			return err
 		}
 		if replaced {
 			verified.Metadata["password_replaced"] = true
-		}
-		if _, err := s.Accounts.SetVerified(ctx, tx, now, id); err != nil {
-			return err
 		}
 		verified.Actor, verified.TargetType, verified.Target = id, "user", id
 		return audit.Record(ctx, tx, now, verified)

@@ -153,12 +153,6 @@ func (c Challenge) live(now time.Time) bool { return !c.spent && c.Expires.After
 // Live reports whether a challenge can still be met.
 func (s *Service) Live(c Challenge) bool { return c.live(s.Clock.Now()) }
 
-// Looks reports whether a code seems right, without counting a guess: whether
-// it pays to prepare for success. Only Try decides.
-func (s *Service) Looks(c Challenge, code string) bool {
-	return c.live(s.Clock.Now()) && s.match(c.ID, c.sends, strings.TrimSpace(code))
-}
-
 // Try counts a guess, and spends the challenge if it is right, in the caller's
 // transaction, which must be committed in either case. refusal says why it is
 // not right: otp_expired, invalid_otp, otp_max_attempts_exceeded.

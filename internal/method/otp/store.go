@@ -150,6 +150,16 @@ func failed(ctx context.Context, tx *db.Tx, now time.Time, user uuid.UUID) (bloc
 	return n == 1, err
 }
 
+// End ends the challenges of an account: the password that they began with is
+// no longer good. What was guessed stays counted.
+func End(ctx context.Context, tx *db.Tx, now time.Time, user uuid.UUID) error {
+	_, err := tx.ExecContext(ctx, `UPDATE otp_challenges SET spent_at = $1 WHERE user_id = $2 AND spent_at IS NULL`, now, user)
+	if err != nil {
+		return fmt.Errorf("otp.End: %w", err)
+	}
+	return nil
+}
+
 // Forget deletes what is kept of an account: its second factor was switched
 // off, or it is erased.
 func Forget(ctx context.Context, tx *db.Tx, user uuid.UUID) error {

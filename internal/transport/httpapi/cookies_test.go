@@ -20,7 +20,7 @@ func TestCookieAuthentication(t *testing.T) {
 		b, other := s.tab(), s.tab()
 		b.login(t, "ann@example.com")
 		other.login(t, "ann@example.com")
-		access, _ := s.login(t, "ann@example.com")
+		access := b.without().post("/auth/login", credentials("ann@example.com", good), transportHeader, "token").field(t, "access_token")
 		s.events(t)
 
 		stolen := b.without(csrfCookie)
@@ -91,20 +91,19 @@ func TestCookieRefresh(t *testing.T) {
 			tab     *tab
 			headers []string
 			code    fault.Code
-			cleared []string
 		}{
-			{"without the CSRF header", b, []string{csrfHeader, ""}, fault.InvalidCSRFToken, nil},
-			{"with the CSRF token of another session", stolen, nil, fault.InvalidCSRFToken, nil},
-			{"with a refresh token that was given to no browser", unbound, nil, fault.InvalidCSRFToken, nil},
-			{"from another site", b, []string{"Sec-Fetch-Site", "cross-site"}, fault.InvalidCSRFToken, nil},
-			{"with a bearer token", b, []string{"Authorization", "Bearer x"}, fault.AmbiguousTransport, nil},
-			{"without the refresh cookie", b.without(refreshCookie), nil, fault.SessionExpired, cleared},
-			{"with garbage in it", b.without(refreshCookie), []string{"Cookie", refreshCookie + "=rt_garbage; " + csrfCookie + "=x", csrfHeader, "x"}, fault.SessionExpired, cleared},
+			{"without the CSRF header", b, []string{csrfHeader, ""}, fault.InvalidCSRFToken},
+			{"with the CSRF token of another session", stolen, nil, fault.InvalidCSRFToken},
+			{"with a refresh token that was given to no browser", unbound, nil, fault.InvalidCSRFToken},
+			{"from another site", b, []string{"Sec-Fetch-Site", "cross-site"}, fault.InvalidCSRFToken},
+			{"with a bearer token", b, []string{"Authorization", "Bearer x"}, fault.AmbiguousTransport},
+			{"without the refresh cookie", b.without(refreshCookie), nil, fault.SessionExpired},
+			{"with garbage in it", b.without(refreshCookie), []string{"Cookie", refreshCookie + "=rt_garbage; " + csrfCookie + "=x", csrfHeader, "x"}, fault.SessionExpired},
 		} {
 			t.Run(row.name, func(t *testing.T) {
 				r := row.tab.without().post("/auth/token", "", row.headers...)
 				r.refused(t, row.code)
-				r.sets(t, row.cleared...)
+				r.sets(t) // it may come late, when another tab has signed in again
 				s.recorded(t)
 			})
 		}
@@ -134,13 +133,10 @@ func TestCookieRefresh(t *testing.T) {
 			r.refused(t, fault.RateLimited)
 			r.sets(t)
 		})
-		t.Run("a stolen cookie ends the session, and its cookies go", func(t *testing.T) {
+		t.Run("a stolen cookie ends the session", func(t *testing.T) {
 			r := other.post("/auth/token", "") // its successor died when the old one was tried again
 			r.refused(t, fault.SessionExpired)
-			r.sets(t, cleared...)
-			if len(other.cookies) != 0 {
-				t.Error(other.cookies)
-			}
+			r.sets(t)
 		})
 	})
 }

@@ -12,7 +12,7 @@ type erasureAPI struct{ erasure *erasure.Service }
 func (a erasureAPI) routes() []Route {
 	return []Route{
 		query("POST /auth/users/me/erase", "Erase my account", a.erase,
-			fault.ActionTokenInvalid, fault.InvalidUser, fault.AlreadyErased, fault.LastAdminProtected).tag("Own account").auth(Account),
+			fault.ActionTokenInvalid, fault.InvalidUser, fault.AlreadyErased, fault.LastAdminProtected).tag("Own account").auth(Account).cookies(),
 	}
 }
 

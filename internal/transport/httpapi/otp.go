@@ -28,9 +28,9 @@ func (a otpAPI) routes() []Route {
 		endpoint("POST /auth/otp/verify/action", "Trade the code for an action token", a.verifyAction,
 			append(guesses, fault.OTPActionMismatch)...).tag("One-time codes").auth(Session),
 		command("POST /auth/otp/consume/action", "Spend an action token on behalf of a service", a.consume,
-			fault.ActionTokenInvalid).tag("Services").auth(Session).limit(web.Machine).anyHost(),
+			fault.ActionTokenInvalid).tag("Services").auth(Machine).limit(web.Machine).anyHost(),
 		endpoint("POST /auth/reauth", "Prove the password again", a.reauth,
-			fault.InvalidCredentials, fault.AccountLocked, fault.OTPRequired).tag("Sessions").auth(Session).limit(web.Login),
+			fault.InvalidCredentials, fault.AccountLocked, fault.OTPRequired).tag("Sessions").auth(Session).limit(web.Login).cookies(),
 	}
 }
 

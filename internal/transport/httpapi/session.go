@@ -33,17 +33,14 @@ func (a sessionAPI) refresh(ctx context.Context, in refreshInput) (Tokens, error
 	return callerOf(ctx).setSession(pair), nil
 }
 
-// refreshCookie is refresh for browsers. The cookies of a session that is over
-// are of no use to anybody.
+// refreshCookie is refresh for browsers. A refusal leaves the cookies: it may
+// come late, when another tab has signed in again.
 func (a sessionAPI) refreshCookie(w http.ResponseWriter, r *http.Request) error {
 	c := callerOf(r.Context())
 	if err := c.guard(); err != nil {
 		return err
 	}
 	pair, err := a.sessions.Rotate(r.Context(), c.refreshCookie, c.proof())
-	if fault.Has(err, fault.SessionExpired) {
-		c.clear()
-	}
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func (b Browser) Read(r *http.Request) Credentials {
 	case "cookie", "token":
 		c.Asked = asked
 	}
-	if repeated := r.Header.Get(b.CSRFHeader); c.CSRFCookie != "" && secret.Equal([]byte(c.CSRFCookie), []byte(repeated)) && b.ours(r) {
+	if repeated := r.Header.Get(b.CSRFHeader); secret.Equal([]byte(c.CSRFCookie), []byte(repeated)) && b.ours(r) {
 		c.CSRF = c.CSRFCookie
 	}
 	return c
