@@ -67,11 +67,15 @@ func (s *Service) BindCSRF(ctx context.Context, refresh, presented string, fresh
 	if err != nil {
 		return "", err
 	}
-	if !found || !sess.RevokedAt.IsZero() || !sess.Expires.After(s.clock.Now()) || !u.Active {
+	now := s.clock.Now()
+	if !found || !sess.RevokedAt.IsZero() || !sess.Expires.After(now) || !u.Active {
 		return token, nil
 	}
 	if sess.Bound(presented) {
 		return presented, nil
+	}
+	if what, _ := decide(sess.rotation, t, now, s.settings.ReuseGrace); what == theft { // an old copy binds nothing
+		return token, nil
 	}
 	err = s.db.Write(ctx, func(tx *db.Tx) error { return bind(ctx, tx, sess.ID, secret.Hash(token)) })
 	s.cache.Invalidate(sess.ID) // of this process; the others learn within cacheFor

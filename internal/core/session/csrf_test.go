@@ -55,6 +55,7 @@ func TestWhichCSRFTokenABrowserUses(t *testing.T) {
 		{"without a session", func(_ *world, _ Session, p *Pair) { p.Refresh = "" }, "first", "fresh", "first"},
 		{"with rubbish for a session", func(_ *world, _ Session, p *Pair) { p.Refresh = "rt_rubbish" }, "first", "fresh", "first"},
 		{"with a used refresh token", func(w *world, _ Session, p *Pair) { w.mustRotate(w.mustRotate(p.Refresh).Refresh) }, "first", "first", "first"},
+		{"another, with a used refresh token", func(w *world, _ Session, p *Pair) { w.mustRotate(w.mustRotate(p.Refresh).Refresh) }, "second", "fresh", "first"},
 		{"of a session that never had one", func(w *world, s Session, _ *Pair) {
 			w.change(`UPDATE sessions SET csrf_hash = NULL WHERE id = $1`, s.ID)
 		}, "", "fresh", "fresh"},

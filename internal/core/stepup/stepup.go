@@ -93,7 +93,13 @@ type Demand struct {
 
 // Proof lets one act through. The zero Proof is a recent sign-in.
 type Proof struct {
-	id uuid.UUID
+	confirmation
+}
+
+// confirmation is what a row of action_tokens must say.
+type confirmation struct {
+	id, user, session uuid.UUID
+	action            string
 }
 
 // Prove decides whether a caller may do a sensitive act, from what SQL says of
@@ -120,7 +126,7 @@ func (s *Service) Prove(ctx context.Context, caller session.Identity, actionToke
 		if unspent == 0 {
 			return p, s.refuse(ctx, caller, d, fault.ActionTokenInvalid)
 		}
-		return Proof{id}, nil
+		return Proof{confirmation{id, caller.User, caller.Session, d.Action}}, nil
 	}
 	if d.TokenOnly {
 		return p, s.refuse(ctx, caller, d, fault.ActionTokenInvalid)
@@ -172,7 +178,7 @@ func (p Proof) Spend(ctx context.Context, tx *db.Tx, now time.Time, d Demand) er
 	if p.id == uuid.Nil {
 		return nil
 	}
-	spent, err := spend(ctx, tx, now, p.id)
+	spent, err := spend(ctx, tx, now, p.confirmation)
 	if err == nil && !spent {
 		return Required(fault.ActionTokenInvalid, d.Action)
 	}
@@ -221,7 +227,7 @@ func (s *Service) Consume(ctx context.Context, caller session.Identity, actionTo
 	spent := false
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock.Now()
-		if spent, err = spend(ctx, tx, now, id); err != nil || !spent {
+		if spent, err = spend(ctx, tx, now, confirmation{id, caller.User, caller.Session, action}); err != nil || !spent {
 			return err
 		}
 		return audit.Record(ctx, tx, now, audit.Event{
@@ -234,10 +240,13 @@ func (s *Service) Consume(ctx context.Context, caller session.Identity, actionTo
 	return err
 }
 
-// spend uses a confirmation up; the WHERE clause is the whole rule.
-func spend(ctx context.Context, tx *db.Tx, now time.Time, id uuid.UUID) (spent bool, err error) {
-	done, err := tx.ExecContext(ctx,
-		`UPDATE action_tokens SET spent_at = $1 WHERE id = $2 AND spent_at IS NULL AND expires_at > $3`, now, id, now)
+// spend uses a confirmation up; the WHERE clause is the whole rule. The row must
+// say what the token says: a signature alone confirms nothing.
+func spend(ctx context.Context, tx *db.Tx, now time.Time, c confirmation) (spent bool, err error) {
+	done, err := tx.ExecContext(ctx, `
+		UPDATE action_tokens SET spent_at = $1
+		WHERE id = $2 AND user_id = $3 AND session_id = $4 AND action = $5 AND spent_at IS NULL AND expires_at > $6`,
+		now, c.id, c.user, c.session, c.action, now)
 	if err != nil {
 		return false, fmt.Errorf("stepup: spend: %w", err)
 	}

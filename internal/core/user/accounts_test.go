@@ -255,7 +255,7 @@ func TestWhoWaitsForWhom(t *testing.T) {
 	}
 	// A row of another table that names the account, as sessions do.
 	name := func(ctx context.Context, tx *db.Tx, u user.User) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO otp_budgets (user_id, failures, mails, resets_at) VALUES ($1, 0, 0, $2)`, u.ID, noon)
+		_, err := tx.ExecContext(ctx, `INSERT INTO otp_budgets (user_id, context, failures, mails, resets_at) VALUES ($1, 'login', 0, 0, $2)`, u.ID, noon)
 		return err
 	}
 	rows := []struct {

@@ -128,9 +128,12 @@ func (s *Service) checkPassword(ctx context.Context, caller session.Identity, u 
 	}
 	right, _, err := s.Passwords.Verify(ctx, "current_password", hash, given, true)
 	if err != nil { // nothing was guessed
-		return first(s.DB.Write(context.WithoutCancel(ctx), func(tx *db.Tx) error { return s.Risk.Right(ctx, tx, attempt) }), err)
+		settle, done := db.Settle(ctx)
+		defer done()
+		return first(s.DB.Write(settle, func(tx *db.Tx) error { return s.Risk.Right(settle, tx, attempt) }), err)
 	}
-	ctx = context.WithoutCancel(ctx) // who hangs up now guessed all the same
+	ctx, done := db.Settle(ctx) // who hangs up now guessed all the same
+	defer done()
 	var why error
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock.Now()

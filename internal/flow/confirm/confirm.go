@@ -29,8 +29,8 @@ type Service struct {
 	Risk   *risk.Service
 }
 
-// maxTarget bounds what an act is on: an id, a number.
-const maxTarget = 128
+// maxTarget bounds what an act is on: an id, a number, an address.
+const maxTarget = 254
 
 // Request mails a code for an act, which may name what it is on. It returns how
 // long the code works. Faults: validation_error, invalid_token,
@@ -40,7 +40,12 @@ func (s *Service) Request(ctx context.Context, caller session.Identity, action, 
 	if _, err := stepup.ParseAction("action", action); err != nil {
 		return 0, err
 	}
-	if target, err = parseTarget(target); err != nil {
+	if action == stepup.ChangeEmail && target != "" { // as the act will compare it
+		target, err = user.ParseEmail("target", target)
+	} else {
+		target, err = parseTarget(target)
+	}
+	if err != nil {
 		return 0, err
 	}
 	u, found, err := user.ByID(ctx, s.DB.Read(), caller.User)

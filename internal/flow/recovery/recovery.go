@@ -150,7 +150,7 @@ func (s *Service) reset(ctx context.Context, tx *db.Tx, now time.Time, id uuid.U
 	if err := user.EndLinks(ctx, tx, now, id); err != nil {
 		return false, err
 	}
-	if err := otp.End(ctx, tx, now, id); err != nil {
+	if err := otp.Forget(ctx, tx, id); err != nil { // begun with the old password; and the mailbox is proved
 		return false, err
 	}
 	about := func(t audit.Type, metadata map[string]any) audit.Event {

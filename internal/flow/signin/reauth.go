@@ -54,7 +54,8 @@ func (s *Service) Reauth(ctx context.Context, caller session.Identity, pass stri
 		return "", first(s.takeBack(ctx, attempt), err)
 	}
 	if !right {
-		ctx = context.WithoutCancel(ctx) // who hangs up now guessed all the same
+		ctx, done := db.Settle(ctx) // who hangs up now guessed all the same
+		defer done()
 		why := error(fault.New(fault.InvalidCredentials))
 		err := s.DB.Write(ctx, func(tx *db.Tx) error {
 			now := s.Clock.Now()

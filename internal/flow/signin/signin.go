@@ -185,12 +185,15 @@ func (s *Service) charge(ctx context.Context, email string, id uuid.UUID) (place
 }
 
 func (s *Service) takeBack(ctx context.Context, a risk.Attempt) error {
-	return s.DB.Write(context.WithoutCancel(ctx), func(tx *db.Tx) error { return s.Risk.Right(ctx, tx, a) })
+	ctx, done := db.Settle(ctx)
+	defer done()
+	return s.DB.Write(ctx, func(tx *db.Tx) error { return s.Risk.Right(ctx, tx, a) })
 }
 
 // wrong records a wrong password, also of who hangs up before the answer.
 func (s *Service) wrong(ctx context.Context, id uuid.UUID, a risk.Attempt) error {
-	ctx = context.WithoutCancel(ctx)
+	ctx, done := db.Settle(ctx)
+	defer done()
 	why := error(fault.New(fault.InvalidCredentials))
 	err := s.DB.Write(ctx, func(tx *db.Tx) error {
 		now := s.Clock.Now()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
@@ -66,6 +67,15 @@ func (d *DB) writeOnce(ctx context.Context, fn func(tx *Tx) error) error {
 		f()
 	}
 	return nil
+}
+
+// settleFor is how long what must be recorded may take once its caller is gone.
+const settleFor = 5 * time.Second
+
+// Settle returns a context for what must be recorded even if the caller hangs
+// up now.
+func Settle(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), settleFor)
 }
 
 // IsConflict reports whether err is a broken unique constraint.

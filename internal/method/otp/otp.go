@@ -88,7 +88,7 @@ func (c Challenge) event(t audit.Type, failure string) audit.Event {
 // otp_issuance_blocked, which Blocked records once the transaction is gone.
 func (s *Service) Issue(ctx context.Context, tx *db.Tx, now time.Time, u user.User, c *Challenge) (err error) {
 	defer fault.Wrap(&err, "otp.Issue")
-	if err := takeMail(ctx, tx, now, u.ID); err != nil {
+	if err := takeMail(ctx, tx, now, u.ID, c.Context); err != nil {
 		return err
 	}
 	if c.Context == Action {
@@ -131,7 +131,7 @@ func (s *Service) Resend(ctx context.Context, c Challenge, u user.User) (err err
 		case !ok:
 			return fault.New(fault.OTPExpired)
 		}
-		if err := takeMail(ctx, tx, now, u.ID); err != nil {
+		if err := takeMail(ctx, tx, now, u.ID, c.Context); err != nil {
 			return err
 		}
 		c.sends = sends
@@ -180,7 +180,7 @@ func (s *Service) Try(ctx context.Context, tx *db.Tx, now time.Time, c Challenge
 			return nil, err
 		}
 	}
-	blocked, err := failed(ctx, tx, now, c.User)
+	blocked, err := failed(ctx, tx, now, c.User, c.Context)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/authsdk/authsdk/internal/foundation/fault"
 )
 
-// The budgets of one account over all its challenges, an hour.
+// The budgets of one account over all its challenges of a context, an hour.
 const (
 	budgetFor   = time.Hour
 	mostMails   = 20
@@ -100,23 +100,23 @@ func spend(ctx context.Context, tx *db.Tx, now time.Time, id uuid.UUID) error {
 }
 
 // takeMail counts a mail in the account's budget. Fault: otp_issuance_blocked.
-func takeMail(ctx context.Context, tx *db.Tx, now time.Time, user uuid.UUID) error {
+func takeMail(ctx context.Context, tx *db.Tx, now time.Time, user uuid.UUID, of string) error {
 	var mails int
 	err := tx.QueryRowContext(ctx, `
-		INSERT INTO otp_budgets (user_id, failures, mails, resets_at) VALUES ($1, 0, 1, $2)
-		ON CONFLICT (user_id) DO UPDATE SET
+		INSERT INTO otp_budgets (user_id, context, failures, mails, resets_at) VALUES ($1, $5, 0, 1, $2)
+		ON CONFLICT (user_id, context) DO UPDATE SET
 			mails = CASE WHEN otp_budgets.resets_at <= $3 THEN 1 ELSE otp_budgets.mails + 1 END,
 			failures = CASE WHEN otp_budgets.resets_at <= $3 THEN 0 ELSE otp_budgets.failures END,
 			resets_at = CASE WHEN otp_budgets.resets_at <= $3 THEN excluded.resets_at ELSE otp_budgets.resets_at END
 		WHERE (otp_budgets.blocked_until IS NULL OR otp_budgets.blocked_until <= $3)
 			AND (otp_budgets.resets_at <= $3 OR otp_budgets.mails < $4)
-		RETURNING mails`, user, now.Add(budgetFor), now, mostMails).Scan(&mails)
+		RETURNING mails`, user, now.Add(budgetFor), now, mostMails, of).Scan(&mails)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
 	var resets time.Time
 	var blocked sql.NullTime
-	err = tx.QueryRowContext(ctx, `SELECT resets_at, blocked_until FROM otp_budgets WHERE user_id = $1`, user).Scan(&resets, &blocked)
+	err = tx.QueryRowContext(ctx, `SELECT resets_at, blocked_until FROM otp_budgets WHERE user_id = $1 AND context = $2`, user, of).Scan(&resets, &blocked)
 	if err != nil {
 		return err
 	}
@@ -129,20 +129,20 @@ func takeMail(ctx context.Context, tx *db.Tx, now time.Time, user uuid.UUID) err
 
 // failed counts a wrong guess in the account's budget. It reports true for the
 // one that blocks further mails.
-func failed(ctx context.Context, tx *db.Tx, now time.Time, user uuid.UUID) (blocks bool, err error) {
+func failed(ctx context.Context, tx *db.Tx, now time.Time, user uuid.UUID, of string) (blocks bool, err error) {
 	var failures int
 	err = tx.QueryRowContext(ctx, `
-		INSERT INTO otp_budgets (user_id, failures, mails, resets_at) VALUES ($1, 1, 0, $2)
-		ON CONFLICT (user_id) DO UPDATE SET
+		INSERT INTO otp_budgets (user_id, context, failures, mails, resets_at) VALUES ($1, $4, 1, 0, $2)
+		ON CONFLICT (user_id, context) DO UPDATE SET
 			failures = CASE WHEN otp_budgets.resets_at <= $3 THEN 1 ELSE otp_budgets.failures + 1 END,
 			mails = CASE WHEN otp_budgets.resets_at <= $3 THEN 0 ELSE otp_budgets.mails END,
 			resets_at = CASE WHEN otp_budgets.resets_at <= $3 THEN excluded.resets_at ELSE otp_budgets.resets_at END
-		RETURNING failures`, user, now.Add(budgetFor), now).Scan(&failures)
+		RETURNING failures`, user, now.Add(budgetFor), now, of).Scan(&failures)
 	if err != nil || failures <= mostWrong {
 		return false, err
 	}
-	done, err := tx.ExecContext(ctx, `UPDATE otp_budgets SET blocked_until = $1 WHERE user_id = $2 AND (blocked_until IS NULL OR blocked_until <= $3)`,
-		now.Add(blockedFor), user, now)
+	done, err := tx.ExecContext(ctx, `UPDATE otp_budgets SET blocked_until = $1 WHERE user_id = $2 AND context = $4 AND (blocked_until IS NULL OR blocked_until <= $3)`,
+		now.Add(blockedFor), user, now, of)
 	if err != nil {
 		return false, err
 	}

@@ -306,7 +306,11 @@ func TestSetOTP(t *testing.T) {
 			}
 			access, _ = s.renewed(t, refresh)
 			set(access, "disable", actionToken).refused(t, fault.ActionTokenInvalid) // it is spent
+			s.confirmed(t, access, "ann@example.com", "erase_account")
 			set(access, "disable", "").want(t, http.StatusOK, `{"email_otp_enabled":false}`)
+			if n := s.count(t, `SELECT COUNT(*) FROM otp_budgets`); n != 1 {
+				t.Error("what is off already, switched off, forgives guesses")
+			}
 		})
 		t.Run("an old sign-in is not enough", func(t *testing.T) {
 			s.clock.Advance(stale)

@@ -61,7 +61,7 @@ func (a otpAPI) resendLogin(ctx context.Context, in challengeInput) (sent, error
 
 type actionInput struct {
 	Action string `json:"action" maxLength:"255" doc:"An act of this service, or service:name for one of another service." example:"orders-api:refund"`
-	Target string `json:"target,omitempty" maxLength:"128" doc:"What the act is on. The token is then good for that only." example:"order-17"`
+	Target string `json:"target,omitempty" maxLength:"254" doc:"What the act is on. The token is then good for that only." example:"order-17"`
 }
 
 type actionSent struct {
@@ -93,7 +93,7 @@ func (a otpAPI) verifyAction(ctx context.Context, in verifyActionInput) (actionT
 type consumeInput struct {
 	ActionToken string `json:"action_token" minLength:"16" maxLength:"8192"`
 	Action      string `json:"action" maxLength:"255" example:"orders-api:refund"`
-	Target      string `json:"target,omitempty" maxLength:"128"`
+	Target      string `json:"target,omitempty" maxLength:"254"`
 }
 
 // consume is called by a service with the access token of who is calling it.

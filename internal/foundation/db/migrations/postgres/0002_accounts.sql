@@ -55,13 +55,17 @@ CREATE INDEX otp_challenges_session ON otp_challenges (session_id, created_at, i
 CREATE INDEX otp_challenges_user ON otp_challenges (user_id);
 CREATE INDEX otp_challenges_expiry ON otp_challenges (expires_at);
 
--- What one account may guess and have mailed until resets_at, over all challenges.
+-- What one account may guess and have mailed until resets_at, over all its
+-- challenges of a context: who asks for codes in a session must not use up those
+-- of the sign-in.
 CREATE TABLE otp_budgets (
-	user_id       UUID PRIMARY KEY REFERENCES users (id),
+	user_id       UUID NOT NULL REFERENCES users (id),
+	context       TEXT NOT NULL,
 	failures      BIGINT NOT NULL,
 	mails         BIGINT NOT NULL,
 	resets_at     TIMESTAMPTZ NOT NULL,
-	blocked_until TIMESTAMPTZ
+	blocked_until TIMESTAMPTZ,
+	PRIMARY KEY (user_id, context)
 );
 
 -- Confirmations of one act each; id is the token's jti.
