@@ -183,7 +183,12 @@ func walkBlockedCodes(p *person) {
 	blocked := `429 otp_issuance_blocked; Retry-After: 900`
 	p.ask("POST /auth/login", p.creds(password), blocked, `otp.sent otp_issuance_blocked me {"context":"login"}`)
 	p.renew()
-	p.signed("POST /auth/otp/request/action", in{"action": "disable_otp"}, blocked, `otp.sent otp_issuance_blocked me {"action":"disable_otp","context":"action"}`)
+	// Codes for acts have a budget of their own.
+	act := in{"action": "disable_otp"}
+	for range 20 {
+		p.signed(requestAct, act, `200 {"sent":true,"action":"disable_otp","expires_in":600}`, `otp.sent ok me {"action":"disable_otp","context":"action"}`)
+	}
+	p.signed(requestAct, act, `429 otp_issuance_blocked; Retry-After: 3600`, `otp.sent otp_issuance_blocked me {"action":"disable_otp","context":"action"}`)
 }
 
 const (
@@ -199,7 +204,7 @@ func walkActionCodes(p *person) {
 	p.signed(verifyAct, in{"code": "123456", "action": "erase_account"}, `401 otp_expired`, event("otp.expired", "otp_expired", "erase_account"))
 	p.signed(requestAct, in{"action": "fly_to_the_moon"}, `422 validation_error action`)
 	p.signed(requestAct, in{"action": "Orders:refund"}, `422 validation_error action`)
-	p.signed(requestAct, in{"action": "erase_account", "target": strings.Repeat("x", 129)}, `422 validation_error target`)
+	p.signed(requestAct, in{"action": "erase_account", "target": strings.Repeat("x", 255)}, `422 validation_error target`)
 	p.signed(requestAct, in{}, `422 validation_error action`)
 	p.signed(verifyAct, in{"code": "123", "action": "erase_account"}, `422 validation_error code`)
 
