@@ -33,7 +33,7 @@ func walkPassword(p *person) {
 	other := p.another("other")
 	const change = "POST /auth/password/change"
 	about := ` me {"provider":"password","session_id":"here"}`
-	p.signed(change, in{"current_password": wrongPassword, "new_password": password + "2"}, `401 invalid_credentials`, `user.reauth.failure invalid_credentials`+about)
+	p.signed(change, in{"current_password": wrongPassword, "new_password": password + "2"}, `401 invalid_credentials current_password`, `user.reauth.failure invalid_credentials`+about)
 	p.signed(change, in{"current_password": password, "new_password": "weak-password"}, `422 validation_error new_password`)
 	p.signed(change, in{"current_password": password}, `422 validation_error new_password`)
 	p.signed(change, in{"current_password": password, "new_password": password}, `400 password_reused`)
@@ -65,7 +65,7 @@ func walkPassword(p *person) {
 	p.letter("Your password has been changed")
 	p.renew()
 	for range 3 { // after the login above
-		p.signed(change, in{"current_password": wrongPassword, "new_password": password + "5"}, `401 invalid_credentials`, `user.reauth.failure invalid_credentials`+about)
+		p.signed(change, in{"current_password": wrongPassword, "new_password": password + "5"}, `401 invalid_credentials current_password`, `user.reauth.failure invalid_credentials`+about)
 	}
 	p.signed(change, in{"current_password": wrongPassword, "new_password": password + "5"}, `401 account_locked; Retry-After: 60`,
 		locked("60", "5"), `user.reauth.failure account_locked`+about)
@@ -87,7 +87,7 @@ func walkEmailChange(p *person) {
 		}
 		return body
 	}
-	p.signed(change, to("current_password", wrongPassword), `401 invalid_credentials`, `user.reauth.failure invalid_credentials`+about)
+	p.signed(change, to("current_password", wrongPassword), `401 invalid_credentials current_password`, `user.reauth.failure invalid_credentials`+about)
 	p.signed(change, in{"new_email": "nobody"}, `422 validation_error new_email`)
 	p.signed(change, in{"new_email": strings.ToUpper(p.email)}, `422 validation_error new_email`)
 	p.with("X-Action-Token", "no-token-at-all").signed(change, to(), `403 action_token_invalid; X-OTP-Required: true; X-OTP-Action: change_email`,

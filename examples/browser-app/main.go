@@ -67,7 +67,7 @@ func run(ctx context.Context, s settings) error {
 		stopped <- server.Shutdown(grace)
 	}()
 	if s.cert == "" {
-		fmt.Printf("The page is at http://%s\n", listener.Addr())
+		fmt.Printf("The page is at http://%s\n", strings.Replace(listener.Addr().String(), "127.0.0.1", "localhost", 1))
 		err = server.Serve(listener)
 	} else {
 		fmt.Printf("The page is at https://%s\n", listener.Addr())

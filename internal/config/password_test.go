@@ -55,3 +55,12 @@ func TestAShortMinimumIsWarnedOfOutsideDevelopment(t *testing.T) {
 		}
 	}
 }
+
+// So that `authd config check` tells before a start does.
+func TestADenyListThatCannotBeReadIsAProblem(t *testing.T) {
+	const want = "PASSWORD__DENY_LIST_FILE cannot be read: name a file that this user may read, or leave it empty."
+	_, got := load(t, []string{"PASSWORD__DENY_LIST_FILE=" + t.TempDir() + "/none"}, nil)
+	if diff := cmp.Diff([]string{want}, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,13 @@ func (c *Config) validate(p *Problems) {
 	c.checkMail(p)
 	c.checkCookies(p)
 	c.checkFederation(p)
+	if path := c.Password.DenyListFile; path != "" {
+		if file, err := os.Open(path); err != nil {
+			p.add("PASSWORD__DENY_LIST_FILE", "cannot be read: name a file that this user may read, or leave it empty.")
+		} else {
+			file.Close()
+		}
+	}
 	if c.Password.Argon2MemoryKiB < 8*c.Password.Argon2Parallelism {
 		p.add("PASSWORD__ARGON2_MEMORY_KIB", "must be at least 8 times PASSWORD__ARGON2_PARALLELISM.")
 	}

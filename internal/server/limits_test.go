@@ -192,3 +192,15 @@ func TestTwoServersOnOneRedisHoldALimitTogether(t *testing.T) {
 		}
 	})
 }
+
+// What a budget of an account refuses has one value of each header, whatever the
+// edge has shown of the address's.
+func TestARefusalHasEachHeaderOnce(t *testing.T) {
+	s := build(t, settings(t, urlOf(t, dbtest.SQLite(t))), Options{})
+	c := client{t, s.Handler(), "127.0.0.1"}
+	c.want(200, "POST /auth/password/forgot", `{"email":"ann@example.com"}`)
+	refused := c.want(429, "POST /auth/password/forgot", `{"email":"ann@example.com"}`)
+	if got := refused.Header().Values("RateLimit-Remaining"); len(got) != 1 || got[0] != "0" {
+		t.Errorf("RateLimit-Remaining %q", got)
+	}
+}

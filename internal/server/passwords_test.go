@@ -49,9 +49,9 @@ func TestEachSettingOfThePolicyIsAsked(t *testing.T) {
 
 func TestAListThatCannotBeUsedStopsTheStart(t *testing.T) {
 	d := dbtest.SQLite(t)
-	_, err := New(t.Context(), settings(t, urlOf(t, d), "PASSWORD__DENY_LIST_FILE="+filepath.Join(t.TempDir(), "list.txt")), dbtest.Log, Options{})
-	const want = "PASSWORD__DENY_LIST_FILE names a list that cannot be used: no such file or directory (mend the path or the file, or leave it empty)"
-	if err == nil || err.Error() != want {
+	_, err := New(t.Context(), settings(t, urlOf(t, d), "PASSWORD__DENY_LIST_FILE="+t.TempDir()), dbtest.Log, Options{})
+	const want = "PASSWORD__DENY_LIST_FILE names a list that cannot be used: "
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("%v, want %s", err, want)
 	}
 }

@@ -35,7 +35,12 @@ async function send(method, path, body, more) {
 async function read(answer) {
   if (answer.ok) return answer.status === 204 ? null : answer.json();
   const said = await answer.json().catch(() => ({}));
-  const error = new Error(said.detail || "Please try again in a moment.");
+  const wrong = (said.errors || []).map((e) => `${e.field} ${e.message}`).join(", ");
+  const wait = Number(answer.headers.get("Retry-After"));
+  const error = new Error([
+    wrong || said.detail || "Please try again in a moment.",
+    wait && `Try again in ${wait > 90 ? `${Math.ceil(wait / 60)} minutes` : `${wait} seconds`}.`,
+  ].filter(Boolean).join(" "));
   error.status = answer.status;
   error.code = said.code;
   error.action = answer.headers.get("X-OTP-Action"); // what a code must confirm

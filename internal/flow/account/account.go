@@ -144,12 +144,19 @@ func (s *Service) checkPassword(ctx context.Context, caller session.Identity, u 
 		if err != nil {
 			return err
 		}
-		if why = fault.New(fault.InvalidCredentials); locked != nil {
+		if why = wrongPassword(); locked != nil {
 			why = locked
 		}
 		return refused(ctx, tx, now, caller, why)
 	})
 	return first(err, why)
+}
+
+// wrongPassword names the field: there is no address to be wrong.
+func wrongPassword() error {
+	f := fault.New(fault.InvalidCredentials)
+	f.Fields = []fault.Field{{Field: "current_password", Message: "is not the password of this account"}}
+	return f
 }
 
 // refused records that the current password was not accepted.

@@ -49,7 +49,7 @@ func (a accountAPI) me(ctx context.Context, _ struct{}) (profile, error) {
 }
 
 type passwordInput struct {
-	CurrentPassword string `json:"current_password,omitempty" doc:"Without it a fresh proof is asked for: an X-Action-Token for change_password, or a recent sign-in."`
+	CurrentPassword string `json:"current_password,omitempty" doc:"Enough alone while mailed codes at sign-in are off; with them on, an X-Action-Token for change_password is needed besides. Without it: that token or, codes being off, a sign-in in the last 300 s."`
 	NewPassword     string `json:"new_password" doc:"As at sign-up, and not the one in use." example:"Correct-Horse-7"`
 }
 
@@ -68,7 +68,7 @@ func given(ctx context.Context, current string) account.Given {
 
 type emailInput struct {
 	NewEmail        string `json:"new_email" maxLength:"320" example:"new@example.com"`
-	CurrentPassword string `json:"current_password,omitempty" doc:"Without it a fresh proof is asked for: an X-Action-Token for change_email, or a recent sign-in."`
+	CurrentPassword string `json:"current_password,omitempty" doc:"Enough alone while mailed codes at sign-in are off; with them on, an X-Action-Token for change_email is needed besides. Without it: that token or, codes being off, a sign-in in the last 300 s."`
 }
 
 // changeEmail answers the same if the address is another account's.

@@ -156,7 +156,7 @@ func TestChangePassword(t *testing.T) {
 				return fmt.Sprintf(`user.reauth.failure by cyd@example.com: %s {"provider":"password","session_id":"<id>"}`, code)
 			}
 			for range 4 {
-				s.changePassword(access, "Wrong-Horse-7", better, "").refused(t, fault.InvalidCredentials)
+				s.changePassword(access, "Wrong-Horse-7", better, "").refused(t, fault.InvalidCredentials, notThePassword)
 				s.recorded(t, refused("invalid_credentials"))
 			}
 			s.changeEmail(access, "Wrong-Horse-7", "else@example.com", "").refused(t, fault.AccountLocked)
@@ -175,7 +175,7 @@ func TestChangePassword(t *testing.T) {
 		})
 		t.Run("a wrong one does not tell whether the new one is the one in use", func(t *testing.T) {
 			access, _ := s.in(t, "dan@example.com")
-			s.changePassword(access, "Wrong-Horse-7", good, "").refused(t, fault.InvalidCredentials)
+			s.changePassword(access, "Wrong-Horse-7", good, "").refused(t, fault.InvalidCredentials, notThePassword)
 		})
 		t.Run("without the current one a fresh sign-in is asked for", func(t *testing.T) {
 			access, refresh := s.in(t, "eve@example.com")
@@ -195,7 +195,7 @@ func TestChangePassword(t *testing.T) {
 		t.Run("an account without one gets a first one", func(t *testing.T) {
 			access, _ := s.in(t, "fay@example.com")
 			s.exec(t, `DELETE FROM passwords WHERE user_id = $1`, identityOf(t, s, access).User)
-			s.changePassword(access, good, better, "").refused(t, fault.InvalidCredentials)
+			s.changePassword(access, good, better, "").refused(t, fault.InvalidCredentials, notThePassword)
 			s.changePassword(access, "", better, "").want(t, http.StatusOK, isChanged)
 			opens(t, "fay@example.com", better)
 		})
@@ -216,7 +216,7 @@ func TestChangePassword(t *testing.T) {
 			}
 			s.changeEmail(access, good, "else@example.com", "").refused(t, fault.OTPRequired)
 			actionToken := s.confirmed(t, access, "hal@example.com", "change_password")
-			s.changePassword(access, "Wrong-Horse-7", better, actionToken).refused(t, fault.InvalidCredentials)
+			s.changePassword(access, "Wrong-Horse-7", better, actionToken).refused(t, fault.InvalidCredentials, notThePassword)
 			s.changePassword(access, good, better, actionToken).want(t, http.StatusOK, isChanged)
 		})
 		t.Run("an address that is not confirmed comes first", func(t *testing.T) {
@@ -324,3 +324,5 @@ func TestSetOTP(t *testing.T) {
 		})
 	})
 }
+
+var notThePassword = fault.Field{Field: "current_password", Message: "is not the password of this account"}

@@ -116,6 +116,9 @@ func (e exchange) Header(name string) string {
 	return e.humaContext.Header(name)
 }
 
+// AppendHeader sets a header of a refusal: the edge may have set another value.
+func (e exchange) AppendHeader(name, value string) { e.SetHeader(name, value) }
+
 // readBody reads a body, without the white space around it.
 func readBody(r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(r.Body)

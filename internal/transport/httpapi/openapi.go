@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/transport/web"
 )
 
@@ -86,7 +88,7 @@ func (r Route) operation(a *API, api huma.API) huma.Operation {
 	case r.Auth.cookies():
 		op.Security = append(op.Security, map[string][]string{"cookie": {}})
 	}
-	r.describeCookies(a.Browser, &op)
+	r.describeHeaders(a.Browser, &op)
 	for _, code := range r.Codes() {
 		status := statusText(code.Status)
 		if known := op.Responses[status]; known != nil {
@@ -101,9 +103,9 @@ func (r Route) operation(a *API, api huma.API) huma.Operation {
 	return op
 }
 
-// describeCookies tells what a route has to do with cookies beyond the access
-// token.
-func (r Route) describeCookies(b web.Browser, op *huma.Operation) {
+// describeHeaders tells which headers a route reads, and which cookies it sets,
+// beyond the access token.
+func (r Route) describeHeaders(b web.Browser, op *huma.Operation) {
 	text := func(description string, values ...any) *huma.Schema {
 		return &huma.Schema{Type: huma.TypeString, Description: description, Enum: values}
 	}
@@ -112,6 +114,11 @@ func (r Route) describeCookies(b web.Browser, op *huma.Operation) {
 			{Name: b.TransportHeader, In: "header", Schema: text("Where the tokens travel. Without it: in cookies if a session cookie came, else in bodies.", "cookie", "token")},
 			{Name: b.CSRFHeader, In: "header", Schema: text("Needed in cookie transport: the CSRF token of GET /auth/csrf.")},
 		}
+	}
+	if r.Auth == Account && slices.Contains(r.Faults, fault.ActionTokenInvalid) {
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: "X-Action-Token", In: "header", Schema: text("A confirmation of this act: POST /auth/otp/request/action, then /auth/otp/verify/action."),
+		})
 	}
 	if r.sets {
 		op.Responses[statusText(r.Status)] = &huma.Response{

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -39,12 +41,13 @@ func ActionReusable() ActionOption {
 // action_token_invalid if it is for somebody or something else, expired or spent.
 //
 // A service's own actions are named "<audience>:<act>", say "orders-api:refund".
-// It authenticates by itself, so it needs no guard around it. A blank action
-// panics.
+// It authenticates by itself, so it needs no guard around it. It panics on an
+// action that nobody could confirm: one without a colon that is not the auth
+// service's own, or one of another audience than the client's.
 func (c *Client) RequireActionToken(action string, opts ...ActionOption) func(http.Handler) http.Handler {
 	rule := actionRule{action: strings.TrimSpace(action)}
-	if rule.action == "" {
-		panic("authsdk: RequireActionToken: the action is blank")
+	if !c.confirmable(rule.action) {
+		panic(fmt.Sprintf("authsdk: RequireActionToken: nobody can confirm %q: name it %s:<act>", rule.action, c.audience()))
 	}
 	for _, opt := range opts {
 		opt(&rule)
@@ -52,6 +55,27 @@ func (c *Client) RequireActionToken(action string, opts ...ActionOption) func(ht
 	check := func(r *http.Request, e established) *Error { return c.checkAction(r, e, rule) }
 	return func(next http.Handler) http.Handler { return c.guard(TypeUser, check, next) }
 }
+
+// ownActions are acts of the auth service, whose confirmations name the caller's
+// audiences, too.
+var ownActions = []string{
+	"role_change", "delete_user", "revoke_sessions", "rotate_signing_key", "erase_account", "admin_erase_user", "enable_otp", "disable_otp",
+	"change_password", "change_email", "manage_users", "manage_otp", "manage_api_keys", "manage_clients", "manage_webhooks", "manage_providers",
+	"revoke_signing_key", "export_audit",
+}
+
+// confirmable reports whether the auth service mails codes for an action whose
+// tokens this client accepts.
+func (c *Client) confirmable(action string) bool {
+	audience, act, service := strings.Cut(action, ":")
+	if !service {
+		return slices.Contains(ownActions, action)
+	}
+	return act != "" && (slices.Contains(c.rules.allOf, audience) || slices.Contains(c.rules.anyOf, audience))
+}
+
+// audience is one that the client accepts, for messages.
+func (c *Client) audience() string { return append(slices.Clone(c.rules.allOf), c.rules.anyOf...)[0] }
 
 func (c *Client) checkAction(r *http.Request, e established, rule actionRule) *Error {
 	raw := strings.TrimSpace(r.Header.Get("X-Action-Token"))

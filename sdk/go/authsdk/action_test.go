@@ -1,6 +1,7 @@
 package authsdk
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -192,13 +193,22 @@ func TestActionTokensWithoutKeysAreAnOutage(t *testing.T) {
 	}
 }
 
-func TestABlankActionPanics(t *testing.T) {
-	defer func() {
-		if got := recover(); got != "authsdk: RequireActionToken: the action is blank" {
-			t.Errorf("got %v", got)
-		}
-	}()
-	newFakeAuthd(t).client(t).RequireActionToken(" ")
+func TestAnActionThatNobodyCouldConfirmPanics(t *testing.T) {
+	c := newFakeAuthd(t).client(t)
+	for action, fine := range map[string]bool{
+		"orders-api:refund": true, "delete_user": true,
+		" ": false, "refund": false, "orders-api:": false, "billing-api:refund": false,
+	} {
+		func() {
+			defer func() {
+				got := recover()
+				if (got == nil) != fine || !fine && !strings.HasSuffix(fmt.Sprint(got), "name it orders-api:<act>") {
+					t.Errorf("%q: %v", action, got)
+				}
+			}()
+			c.RequireActionToken(action)
+		}()
+	}
 }
 
 func TestActionGuardsAddUp(t *testing.T) {
