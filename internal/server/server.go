@@ -44,6 +44,10 @@ import (
 	"github.com/authsdk/authsdk/internal/transport/worker"
 )
 
+// lameFor is how long a stopping server still accepts: connections that the
+// kernel has taken would get no answer, and balancers need to see the readiness.
+const lameFor = 250 * time.Millisecond
+
 // drainFor is how long requests and jobs in flight get to finish.
 const drainFor = 20 * time.Second
 
@@ -254,6 +258,8 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	case err = <-failed:
 	case <-ctx.Done():
 		s.log.Info("stopping: finishing what is in flight")
+		s.draining.Store(true)
+		time.Sleep(lameFor)
 	}
 	s.draining.Store(true)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
