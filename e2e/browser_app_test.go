@@ -29,12 +29,15 @@ type app struct {
 }
 
 // examples are the programs of examples/, built.
-type examples struct{ orders, page string }
+type examples struct {
+	orders, page string
+	store        func(t *testing.T) *store
+}
 
 func buildExamples(t *testing.T) examples {
 	t.Helper()
 	dir := t.TempDir()
-	e := examples{filepath.Join(dir, "orders-api"), filepath.Join(dir, "browser-app")}
+	e := examples{filepath.Join(dir, "orders-api"), filepath.Join(dir, "browser-app"), sqliteStore}
 	noError(t, program.Build(t.Context(), "github.com/authsdk/authsdk/examples/orders-api", e.orders))
 	noError(t, program.Build(t.Context(), "github.com/authsdk/authsdk/examples/browser-app", e.page))
 	return e
@@ -50,7 +53,7 @@ func (e examples) plain(t *testing.T, host string, more ...string) *app {
 	if host != "localhost" { // where browsers send no Sec-Fetch-Site
 		settings = append(settings, `BROWSER_SESSIONS__ALLOWED_ORIGINS=["`+a.url+`"]`)
 	}
-	a.authd = sqliteStore(t).serve(t, append(settings, more...)...)
+	a.authd = e.store(t).serve(t, append(settings, more...)...)
 	orders := e.serveOrders(t, a.authd, regexp.MustCompile(`(?m)^go run \./examples/orders-api (-cookies.*)$`).FindStringSubmatch(browserGuide(t))[1])
 	background(t, "http://"+front, nil, e.page, "-addr", front, "-auth", a.authd.Base, "-orders", orders)
 	return a
@@ -112,7 +115,7 @@ func (e examples) behindTLS(t *testing.T) (a *app, orders, front string) {
 	for i, s := range settings { // the tests call authd directly, too
 		settings[i] = strings.Replace(s, `"auth.example.com"`, `"127.0.0.1"`, 1)
 	}
-	a.authd = sqliteStore(t).serve(t, settings...)
+	a.authd = e.store(t).serve(t, settings...)
 	return a, e.serveOrders(t, a.authd, "-cookies"), front
 }
 

@@ -31,11 +31,15 @@ func TestBrowserApp(t *testing.T) {
 		{"over HTTPS", examples.secure},
 		{"over HTTPS behind the nginx of the guide", examples.nginx},
 	} {
-		t.Run(row.says, func(t *testing.T) {
-			t.Parallel()
-			a := row.start(programs, t)
-			use(t, a, a.browser(t, chromium))
-		})
+		for engine, store := range map[string]func(t *testing.T) *store{"SQLite": sqliteStore, "PostgreSQL and Redis": postgresStore} {
+			t.Run(row.says+", on "+engine, func(t *testing.T) {
+				t.Parallel()
+				on := programs
+				on.store = store
+				a := row.start(on, t)
+				use(t, a, a.browser(t, chromium))
+			})
+		}
 	}
 }
 

@@ -158,7 +158,7 @@ func (s *Server) build(ctx context.Context, secrets secrets) error {
 		DB: s.db, Clock: s.clock, Jobs: s.jobs, Limiter: s.limiter, Metrics: s.metrics, Mail: sender, Accounts: accounts, Passwords: passwords,
 		Links: secrets.links, BaseURL: cfg.Email.PublicBaseURL, VerifyTTL: cfg.Email.EmailVerifyTTL,
 	}
-	risks := &risk.Service{DB: s.db, Clock: s.clock, Metrics: s.metrics, Ring: secrets.lockouts}
+	risks := &risk.Service{DB: s.db, Clock: s.clock, Ring: secrets.lockouts}
 	steps := &stepup.Service{DB: s.db, Clock: s.clock, Tokens: tokens, Lifetime: cfg.Email.ActionTokenTTL}
 	codes := &otp.Service{
 		DB: s.db, Clock: s.clock, Jobs: s.jobs, Mail: sender, Metrics: s.metrics, Codes: secrets.codes,

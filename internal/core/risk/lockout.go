@@ -218,25 +218,6 @@ func (s *Service) ClearAll(ctx context.Context, tx *db.Tx, email string) error {
 	return nil
 }
 
-// Locked reports how long attempts at the address from here are refused, 0 if
-// they are not.
-func (s *Service) Locked(ctx context.Context, c db.Conn, now time.Time, email string, p Place) (wait time.Duration, err error) {
-	networks := networksOf(audit.OriginOf(ctx).IP)
-	if !p.Known {
-		networks = append(networks, network{everywhere, strangers})
-	}
-	for _, n := range networks {
-		var until time.Time
-		err := c.QueryRowContext(ctx, `SELECT locked_until FROM lockouts WHERE account = $1 AND network = $2 AND expires_at > $3`,
-			s.account(email), n.prefix, now).Scan(&until)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return 0, fmt.Errorf("risk.Locked: %w", err)
-		}
-		wait = max(wait, until.Sub(now))
-	}
-	return max(wait, 0), nil
-}
-
 const pruneOld = `DELETE FROM lockouts WHERE expires_at < $1`
 
 // Prune deletes counts that are forgotten.

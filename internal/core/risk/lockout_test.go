@@ -164,47 +164,6 @@ func TestAnIPv6SiteHasFifteenFailuresBeforeAllOfItIsLocked(t *testing.T) {
 	})
 }
 
-func TestTheLongestLockIsTold(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		w := newWorld(t, d)
-		ctx := w.from(away)
-		wait := func(p Place, email string) time.Duration {
-			t.Helper()
-			got, err := w.Locked(ctx, d.Read(), w.Clock.Now(), email, p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return got
-		}
-		known := Place{Known: true}
-		if got := wait(Place{}, ann); got != 0 {
-			t.Errorf("%v before any failure", got)
-		}
-		w.say(away, append(times(4, "counted"), "locks for 1m0s")...)
-		w.Clock.Advance(20 * time.Second)
-		if got := wait(known, ann); got != 40*time.Second {
-			t.Errorf("%v, want 40 s", got)
-		}
-		for i := range 44 {
-			w.say(fmt.Sprintf("192.0.%d.1", i), "counted")
-		}
-		w.say("192.0.100.1", "locks for 1h0m0s")
-		if got := wait(Place{}, ann); got != time.Hour {
-			t.Errorf("strangers wait %v, want 1 h", got)
-		}
-		if got := wait(known, ann); got != 40*time.Second {
-			t.Errorf("from a known network %v, want 40 s", got)
-		}
-		if got := wait(Place{}, "bob@example.com"); got != 0 {
-			t.Errorf("another account waits %v", got)
-		}
-		w.Clock.Advance(time.Hour)
-		if got := wait(Place{}, ann); got != 0 {
-			t.Errorf("%v after the lock", got)
-		}
-	})
-}
-
 func TestFailuresHere(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)

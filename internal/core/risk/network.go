@@ -26,6 +26,13 @@ func networksOf(ip string) []network {
 	return []network{{cut(a, 64), narrow}, {cut(a, 48), wide}}
 }
 
+// Network is the widest network that an address counts in: an IPv4 /24 or IPv6
+// /48.
+func Network(ip string) string {
+	all := networksOf(ip)
+	return all[len(all)-1].prefix
+}
+
 // home is the network by which an account is known: an IPv4 /24 or IPv6 /64.
 func home(ip string) string {
 	if _, err := netip.ParseAddr(ip); err != nil {

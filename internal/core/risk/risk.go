@@ -14,14 +14,12 @@ package risk
 import (
 	"github.com/authsdk/authsdk/internal/foundation/clock"
 	"github.com/authsdk/authsdk/internal/foundation/db"
-	"github.com/authsdk/authsdk/internal/foundation/metric"
 	"github.com/authsdk/authsdk/internal/foundation/secret"
 )
 
 // Service counts and remembers.
 type Service struct {
-	DB      *db.DB
-	Clock   *clock.Clock
-	Metrics *metric.Metrics // may be nil
-	Ring    *secret.Ring    // hides the addresses whose failures are counted
+	DB    *db.DB
+	Clock *clock.Clock
+	Ring  *secret.Ring // hides the addresses whose failures are counted
 }

@@ -10,7 +10,6 @@ package signin
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -244,26 +243,12 @@ func (s *Service) limit(ctx context.Context, email string) error {
 		return nil
 	}
 	rule := limit.Rule{Name: "login-account", Burst: s.PerMinute, Per: time.Minute}
-	d := s.Limiter.Allow(ctx, rule, email+" "+network(audit.OriginOf(ctx).IP))
+	d := s.Limiter.Allow(ctx, rule, email+" "+risk.Network(audit.OriginOf(ctx).IP))
 	if !d.Allowed {
 		s.Metrics.Login(password.Provider, fault.RateLimited.Slug)
 		return fault.Retry(fault.RateLimited, d.RetryAfter)
 	}
 	return nil
-}
-
-// network is the IPv4 /24 or IPv6 /48 that an address is in.
-func network(ip string) string {
-	a, err := netip.ParseAddr(ip)
-	if err != nil {
-		return ""
-	}
-	bits := 24
-	if a.Is6() {
-		bits = 48
-	}
-	prefix, _ := a.Prefix(bits) // bits fit the kind of address
-	return prefix.String()
 }
 
 // audiences checks what a login asks for: one name of 1 to 255 visible ASCII
