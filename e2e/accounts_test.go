@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -85,10 +86,10 @@ type person struct {
 	db     *sql.DB
 	email  string
 	id     string
-	tokens authapi.Tokens // of the newest login or refresh
-	mails  int            // read so far
-	ip     string         // where it comes from
-	header []string       // goes with every request
+	tokens authapi.Tokens  // of the newest login or refresh
+	read   map[string]bool // mails, by id
+	ip     string          // where it comes from
+	header []string        // goes with every request
 	names  map[string]string
 }
 
@@ -96,7 +97,8 @@ type person struct {
 func (v *server) person() *person {
 	v.t.Helper()
 	p := v.stranger()
-	p.email, p.mails = v.account(), 1
+	p.email = v.account()
+	p.letter("Verify your email")
 	if err := p.db.QueryRow(`SELECT CAST(id AS TEXT) FROM users WHERE email = $1`, p.email).Scan(&p.id); err != nil {
 		v.t.Fatal(err)
 	}
@@ -106,7 +108,7 @@ func (v *server) person() *person {
 
 // stranger has no account yet.
 func (v *server) stranger() *person {
-	p := &person{server: v, db: v.sql(v.t), email: newEmail(), names: map[string]string{}}
+	p := &person{server: v, db: v.sql(v.t), email: newEmail(), names: map[string]string{}, read: map[string]bool{}}
 	p.names[p.email] = "<me>"
 	return p.from(newNetwork())
 }
@@ -369,14 +371,23 @@ func (p *person) sid() string {
 	return c["sid"].(string)
 }
 
-// letter is the next mail to this person, which must be the one.
+// letter is the newest mail with the subject, which nobody read before. Mails
+// are sent by several at once: another may overtake it.
 func (p *person) letter(subject string) authapi.Mail {
 	p.t.Helper()
-	p.mails++
-	m := p.mail(p.email, p.mails)
-	if m.Subject != subject {
-		p.t.Errorf("the mail is %q, not %q", m.Subject, subject)
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	defer cancel()
+	m, err := p.AwaitMailThat(ctx, p.email, func(mails []authapi.Mail) (authapi.Mail, bool) {
+		i := slices.IndexFunc(mails, func(m authapi.Mail) bool { return m.Subject == subject && !p.read[m.ID] })
+		if i < 0 {
+			return authapi.Mail{}, false
+		}
+		return mails[i], true
+	})
+	if err != nil {
+		p.t.Fatalf("%q: %v", subject, err)
 	}
+	p.read[m.ID] = true
 	return m
 }
 

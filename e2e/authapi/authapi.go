@@ -183,13 +183,26 @@ func (c *Client) Mails(ctx context.Context, to string) ([]Mail, error) {
 
 // AwaitMail returns the newest mail to an address once there are n of them.
 func (c *Client) AwaitMail(ctx context.Context, to string, n int) (Mail, error) {
+	return c.AwaitMailThat(ctx, to, func(mails []Mail) (Mail, bool) {
+		if len(mails) < n {
+			return Mail{}, false
+		}
+		return mails[0], true
+	})
+}
+
+// AwaitMailThat returns what pick finds among the mails to an address, which
+// it gets newest first.
+func (c *Client) AwaitMailThat(ctx context.Context, to string, pick func([]Mail) (Mail, bool)) (Mail, error) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	last := "not asked yet"
 	for {
 		mails, err := c.Mails(ctx, to)
-		if err == nil && len(mails) >= n {
-			return mails[0], nil
+		if err == nil {
+			if mail, ok := pick(mails); ok {
+				return mail, nil
+			}
 		}
 		select {
 		case <-tick.C:
@@ -197,7 +210,7 @@ func (c *Client) AwaitMail(ctx context.Context, to string, n int) (Mail, error) 
 				last = err.Error()
 			}
 		case <-ctx.Done():
-			return Mail{}, fmt.Errorf("mail %d to %s does not arrive (%s): %w", n, to, last, ctx.Err())
+			return Mail{}, fmt.Errorf("the mail to %s does not arrive (%s): %w", to, last, ctx.Err())
 		}
 	}
 }
