@@ -278,21 +278,34 @@ func (c *checked) joined(e *ast.BinaryExpr) ([]string, error) {
 	return list, nil
 }
 
-// values completes db.Values with one row.
+// values completes db.Values and db.ValuesAfter with one row.
 func (c *checked) values(call *ast.CallExpr) ([]string, error) {
 	name, ok := nameIn(call.Fun).(*ast.Ident)
 	if !ok {
 		return nil, fmt.Errorf("the text of this query cannot be read from the source")
 	}
 	f, ok := c.info.Uses[name].(*types.Func)
-	if !ok || f.FullName() != module+"/internal/foundation/db.Values" {
+	if !ok {
+		return nil, fmt.Errorf("the text of this query cannot be read from the source")
+	}
+	number := func(i int) int {
+		n, known := constant.Int64Val(constant.ToInt(orUnknown(c.info.Types[call.Args[i]].Value)))
+		ok = ok && known
+		return int(n)
+	}
+	var text string
+	switch f.FullName() {
+	case module + "/internal/foundation/db.Values":
+		text = db.Values(1, number(1))
+	case module + "/internal/foundation/db.ValuesAfter":
+		text = db.ValuesAfter(number(0), 1, number(2))
+	default:
 		return nil, fmt.Errorf("the text of this query comes from %s and cannot be read from the source", name.Name)
 	}
-	columns, ok := constant.Int64Val(constant.ToInt(orUnknown(c.info.Types[call.Args[1]].Value)))
 	if !ok {
 		return nil, fmt.Errorf("the number of columns is not a constant")
 	}
-	return []string{db.Values(1, int(columns))}, nil
+	return []string{text}, nil
 }
 
 func orUnknown(v constant.Value) constant.Value {

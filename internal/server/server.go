@@ -133,9 +133,7 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, o Options) (
 // build makes the services and what faces them.
 func (s *Server) build(ctx context.Context, secrets secrets) error {
 	cfg := s.cfg
-	tokens := &token.Issuer{
-		Keys: s.keys, Clock: s.clock, URL: cfg.Email.PublicBaseURL, Service: cfg.App.Service, Lifetime: cfg.JWT.AccessTokenTTL,
-	}
+	tokens := token.NewIssuer(s.keys, s.clock, cfg.Email.PublicBaseURL, cfg.App.Service, cfg.JWT.AccessTokenTTL)
 	s.sessions = session.New(s.db, s.clock, s.log, s.feed, tokens, secrets.refresh, s.limiter, session.Settings{
 		RefreshTTL: cfg.JWT.RefreshTokenTTL, AbsoluteTTL: cfg.SessionSecurity.AbsoluteTTL, ReuseGrace: cfg.SessionSecurity.RefreshReuseGrace,
 		RefreshPerMinute: cfg.RateLimit.TokenPerMinute,

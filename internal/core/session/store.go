@@ -40,6 +40,10 @@ func insert(ctx context.Context, tx *db.Tx, s Session, from audit.Origin) error 
 	return nil
 }
 
+// columns of the tables aliased s and u, of a session with its user.
+const columns = `s.id, s.user_id, s.provider, s.audiences, s.auth_time, s.absolute_expires_at, s.expires_at, s.revoked_at,
+	s.generation, s.branch, s.prev_branch, s.rotated_at, COALESCE(s.csrf_hash, ''), u.deleted_at IS NOT NULL, ` + user.Columns
+
 // Find returns a session with its user, deleted or not: Active is false then.
 func Find(ctx context.Context, c db.Conn, id uuid.UUID) (s Session, u user.User, found bool, err error) {
 	return load(ctx, c, id)
@@ -47,13 +51,15 @@ func Find(ctx context.Context, c db.Conn, id uuid.UUID) (s Session, u user.User,
 
 // load reads a session with its user, deleted or not.
 func load(ctx context.Context, c db.Conn, id uuid.UUID) (s Session, u user.User, found bool, err error) {
+	return scan(c.QueryRowContext(ctx, `SELECT `+columns+` FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1`, id))
+}
+
+// scan reads columns.
+func scan(row *sql.Row) (s Session, u user.User, found bool, err error) {
 	var audiences string
 	var absolute, revoked sql.NullTime
 	var deleted bool
-	err = c.QueryRowContext(ctx, `
-		SELECT s.id, s.user_id, s.provider, s.audiences, s.auth_time, s.absolute_expires_at, s.expires_at, s.revoked_at,
-			s.generation, s.branch, s.prev_branch, s.rotated_at, COALESCE(s.csrf_hash, ''), u.deleted_at IS NOT NULL, `+user.Columns+`
-		FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1`, id).Scan(append([]any{
+	err = row.Scan(append([]any{
 		&s.ID, &s.UserID, &s.Provider, &audiences, &s.AuthTime, &absolute, &s.Expires, &revoked,
 		&s.rotation.generation, &s.rotation.branch, &s.rotation.previous, &s.rotation.at, &s.CSRFHash, &deleted}, u.Targets()...)...)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -66,7 +72,7 @@ func load(ctx context.Context, c db.Conn, id uuid.UUID) (s Session, u user.User,
 	s.Absolute, s.RevokedAt = utc(absolute), utc(revoked)
 	u.Active, s.ownerless = u.Active && !deleted, deleted
 	if err := json.Unmarshal([]byte(audiences), &s.Audiences); err != nil {
-		return s, u, false, fmt.Errorf("session: audiences of %s: %w", id, err)
+		return s, u, false, fmt.Errorf("session: audiences of %s: %w", s.ID, err)
 	}
 	return s, u, true, nil
 }
@@ -83,6 +89,21 @@ func advance(ctx context.Context, tx *db.Tx, id uuid.UUID, from, to rotation, ex
 	}
 	n, err := done.RowsAffected()
 	return n == 1, err
+}
+
+// advanceLive is load, decide and advance in one statement, for the refresh
+// token that is good now: it finds nothing unless the session and its user live
+// and the token is the current one. PostgreSQL only.
+func advanceLive(ctx context.Context, tx *db.Tx, t refreshToken, csrfHash string, now time.Time, ttl time.Duration) (s Session, u user.User, found bool, err error) {
+	return scan(tx.QueryRowContext(ctx, `
+		WITH s AS (UPDATE sessions SET generation = generation + 1, branch = 0, prev_branch = branch, rotated_at = $1, last_seen_at = $1,
+			expires_at = LEAST($2, absolute_expires_at)
+			WHERE id = $3 AND generation = $4 AND branch = $5 AND revoked_at IS NULL AND expires_at > $1
+			AND ($6 = '' OR csrf_hash = $6)
+			AND EXISTS (SELECT 1 FROM users WHERE id = user_id AND is_active AND deleted_at IS NULL)
+			RETURNING *)
+		SELECT `+columns+` FROM s JOIN users u ON u.id = s.user_id`,
+		now, now.Add(ttl), t.session, t.generation, t.branch, csrfHash))
 }
 
 // end revokes a session that is not revoked yet; the first reason stays.

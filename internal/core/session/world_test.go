@@ -116,7 +116,7 @@ func (w *world) service(d *db.DB, feed *revocation.Feed, s Settings) *Service {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(limiter.Close)
-	tokens := &token.Issuer{Keys: keys, Clock: w.clock, URL: "https://auth.example.com", Service: "auth-service", Lifetime: accessTTL}
+	tokens := token.NewIssuer(keys, w.clock, "https://auth.example.com", "auth-service", accessTTL)
 	return New(d, w.clock, dbtest.Log, feed, tokens, ring, limiter, s)
 }
 

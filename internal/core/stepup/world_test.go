@@ -49,7 +49,7 @@ func newWorld(t *testing.T, d *db.DB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(limiter.Close)
-	tokens := &token.Issuer{Keys: keys, Clock: c, URL: "https://auth.example.com", Service: "auth-service", Lifetime: 15 * time.Minute}
+	tokens := token.NewIssuer(keys, c, "https://auth.example.com", "auth-service", 15*time.Minute)
 	return &world{
 		Service:  &stepup.Service{DB: d, Clock: c, Tokens: tokens, Lifetime: lifetime},
 		sessions: session.New(d, c, dbtest.Log, feed, tokens, secret.NewRing("refresh", "test"), limiter, session.Settings{RefreshTTL: time.Hour}),

@@ -27,6 +27,7 @@ import (
 // and, for what we would have to sign ourselves, our private key.
 type forge struct {
 	t      *testing.T
+	db     *db.DB
 	issuer *token.Issuer
 	good   string
 	rsaKID string // of a second key of ours, for RS256
@@ -37,7 +38,7 @@ type forge struct {
 func newForge(t *testing.T) *forge {
 	t.Helper()
 	i, d := issuer(t, clock.Set(noon), keyring.ES256)
-	f := &forge{t: t, issuer: i, good: mint(t, i, jo()), rsaKID: uuid.NewString()}
+	f := &forge{t: t, db: d, issuer: i, good: mint(t, i, jo()), rsaKID: uuid.NewString()}
 	var err error
 	if f.rsaKey, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 		t.Fatal(err)
@@ -243,4 +244,50 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("%q is accepted and says %+v", raw, got)
 		}
 	})
+}
+
+// A signature is computed once; whether its key still verifies is asked each
+// time.
+func TestATokenSeenBeforeDiesWithItsKey(t *testing.T) {
+	f := newForge(t)
+	raw := f.signWith(jose.RS256, jose.JSONWebKey{Key: f.rsaKey, KeyID: f.rsaKID}, f.claims(nil), nil)
+	for range 2 {
+		if _, err := f.issuer.Verify(t.Context(), raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := f.db.Write(t.Context(), func(tx *db.Tx) error {
+		_, err := tx.ExecContext(t.Context(), `UPDATE signing_keys SET status = 'retired' WHERE kid = $1`, f.rsaKID)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.issuer.Keys.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if claims, err := f.issuer.Verify(t.Context(), raw); code(err) != "invalid_token" || claims != nil {
+		t.Errorf("%v: the token outlives its key", err)
+	}
+	if _, err := f.issuer.Verify(t.Context(), f.good); err != nil {
+		t.Errorf("the other key's token: %v", err)
+	}
+}
+
+// Two that differ in a character of the signature are two.
+func TestATokenSeenBeforeVouchesForNoOther(t *testing.T) {
+	f := newForge(t)
+	if _, err := f.issuer.Verify(t.Context(), f.good); err != nil {
+		t.Fatal(err)
+	}
+	signature := []byte(strings.Split(f.good, ".")[2])
+	for i := range signature {
+		changed := append([]byte{}, signature...)
+		if changed[i]++; changed[i] == '[' || changed[i] == '{' || changed[i] == ':' || changed[i] == '.' || changed[i] == '`' {
+			changed[i] = 'A'
+		}
+		if _, err := f.issuer.Verify(t.Context(), f.segments(2, string(changed))); code(err) != "invalid_token" {
+			t.Errorf("character %d of the signature does not count: %v", i, err)
+		}
+	}
 }

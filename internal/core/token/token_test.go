@@ -33,7 +33,7 @@ func issuer(t testing.TB, c *clock.Clock, algorithm string) (*token.Issuer, *db.
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &token.Issuer{Keys: keys, Clock: c, URL: "https://auth.example.com", Service: "auth-service", Lifetime: lifetime}, d
+	return token.NewIssuer(keys, c, "https://auth.example.com", "auth-service", lifetime), d
 }
 
 func jo() token.Claims {

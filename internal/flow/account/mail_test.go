@@ -72,7 +72,7 @@ func newWorld(t *testing.T, d *db.DB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens := &token.Issuer{Keys: keys, Clock: c, URL: "https://auth.example.com", Service: "auth-service", Lifetime: time.Minute}
+	tokens := token.NewIssuer(keys, c, "https://auth.example.com", "auth-service", time.Minute)
 	w := &world{jobs: make(chan jobs.Job, 100), rest: time.After(0)}
 	w.sessions = session.New(d, c, dbtest.Log, feed, tokens, secret.NewRing("refresh-token", "test"), limiter, session.Settings{RefreshTTL: time.Hour})
 	w.Service = &account.Service{

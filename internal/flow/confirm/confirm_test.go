@@ -44,7 +44,7 @@ func newWorld(t *testing.T, d *db.DB, verified bool) *world {
 	noError(t, err)
 	keys, err := keyring.Load(t.Context(), d, secret.NewRing("signing-keys", "test"), c, dbtest.Log, keyring.Options{Algorithm: keyring.EdDSA})
 	noError(t, err)
-	tokens := &token.Issuer{Keys: keys, Clock: c, URL: "https://auth.example.com", Service: "auth-service", Lifetime: time.Minute}
+	tokens := token.NewIssuer(keys, c, "https://auth.example.com", "auth-service", time.Minute)
 	box := &mail.Mailbox{DB: d, Clock: c, From: "auth@example.com"}
 	codes := &otp.Service{DB: d, Clock: c, Jobs: queue, Mail: box, Codes: secret.NewRing("otp-codes", "test"), Length: 6, TTL: time.Minute, MaxAttempts: 5}
 	queue.Handle(map[string]jobs.Handler{otp.CodeMail: codes.SendCode})

@@ -60,7 +60,7 @@ func newWorld(t *testing.T, d *db.DB) *world {
 	queue.Handle(map[string]jobs.Handler{erasure.ForgetEvents: idle, otp.CodeMail: idle})
 	keys, err := keyring.Load(t.Context(), d, secret.NewRing("signing-keys", "test"), c, dbtest.Log, keyring.Options{Algorithm: keyring.EdDSA})
 	noError(t, err)
-	tokens := &token.Issuer{Keys: keys, Clock: c, URL: "https://auth.example.com", Service: "auth-service", Lifetime: time.Minute}
+	tokens := token.NewIssuer(keys, c, "https://auth.example.com", "auth-service", time.Minute)
 	return &world{
 		Service: &erasure.Service{
 			DB: d, Clock: c, Jobs: queue, Accounts: &user.Accounts{Feed: feed, TokenLife: time.Hour},

@@ -60,7 +60,7 @@ func newService(t *testing.T, d *db.DB) *signin.Service {
 		t.Fatal(err)
 	}
 	queue.Handle(map[string]jobs.Handler{otp.CodeMail: nil}) // it is not worked
-	tokens := &token.Issuer{Keys: keys, Clock: c, URL: "https://auth.example.com", Service: "auth-service", Lifetime: time.Minute}
+	tokens := token.NewIssuer(keys, c, "https://auth.example.com", "auth-service", time.Minute)
 	return &signin.Service{
 		DB: d, Clock: c, Passwords: hashing(8), Service: "auth-service", RequireVerified: true, Tokens: tokens,
 		Sessions: session.New(d, c, dbtest.Log, feed, tokens, secret.NewRing("refresh-token", "test"), limiter, session.Settings{RefreshTTL: 24 * time.Hour}),

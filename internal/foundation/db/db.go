@@ -96,7 +96,7 @@ func openSQLite(path string) (*DB, error) {
 		q.Set("_timezone", "UTC") // text sorts as time only in one zone
 		q.Set("_texttotime", "1")
 		q["_pragma"] = append(q["_pragma"], more...)
-		d, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
+		d, err := openKeeping("file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode())
 		if err != nil {
 			return nil, err
 		}

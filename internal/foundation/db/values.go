@@ -7,7 +7,11 @@ import (
 
 // Values returns the placeholders of a multi-row INSERT: for 2 rows of 2
 // columns "($1, $2), ($3, $4)".
-func Values(rows, columns int) string {
+func Values(rows, columns int) string { return ValuesAfter(0, rows, columns) }
+
+// ValuesAfter is Values in a statement that begins with as many rows of before
+// columns: for 1 row of 2 columns after 1 of 3 "($4, $5)".
+func ValuesAfter(before, rows, columns int) string {
 	var b strings.Builder
 	for i := range rows * columns {
 		switch {
@@ -18,7 +22,7 @@ func Values(rows, columns int) string {
 		default:
 			b.WriteString(", ")
 		}
-		b.WriteString("$" + strconv.Itoa(i+1))
+		b.WriteString("$" + strconv.Itoa(before*rows+i+1))
 	}
 	b.WriteString(")")
 	return b.String()

@@ -92,8 +92,8 @@ func Start(ctx context.Context, name string) (context.Context, Span) {
 
 // StartRequest begins the span of a request, in the trace that its traceparent
 // header names (W3C Trace Context), if it has one.
-func StartRequest(r *http.Request) (context.Context, Span) {
-	ctx := propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+func StartRequest(ctx context.Context, r *http.Request) (context.Context, Span) {
+	ctx = propagator.Extract(ctx, propagation.HeaderCarrier(r.Header))
 	ctx, span := tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
 	return ctx, Span{span}
 }

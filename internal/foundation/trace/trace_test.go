@@ -170,7 +170,7 @@ func serve(traceparent, route string, status int, inside func(ctx context.Contex
 	if traceparent != "" {
 		r.Header.Set("Traceparent", traceparent)
 	}
-	ctx, span := StartRequest(r)
+	ctx, span := StartRequest(r.Context(), r)
 	if inside != nil {
 		inside(ctx)
 	}

@@ -52,6 +52,7 @@ type Limiter struct {
 	Metrics *metric.Metrics // may be nil
 
 	clock  *clock.Clock
+	began  time.Time // monotonic
 	memory *memory
 	redis  *remote // nil when everything is counted in this process
 }
@@ -65,7 +66,7 @@ func Open(ctx context.Context, url string, log *slog.Logger, clock *clock.Clock)
 
 // open lets tests have more patience with Redis.
 func open(ctx context.Context, url string, log *slog.Logger, clock *clock.Clock, timeout time.Duration) (*Limiter, error) {
-	l := &Limiter{clock: clock, memory: newMemory(memoryKeys)}
+	l := &Limiter{clock: clock, began: time.Now(), memory: newMemory(memoryKeys)}
 	if url == "" {
 		return l, nil
 	}
@@ -82,7 +83,7 @@ func open(ctx context.Context, url string, log *slog.Logger, clock *clock.Clock,
 func (l *Limiter) Allow(ctx context.Context, rule Rule, key string) Decision {
 	p, ok := rule.pace()
 	if !ok {
-		return Decision{RetryAfter: max(rule.Per, time.Second), ResetAfter: max(rule.Per, time.Second)}
+		return nothing(rule)
 	}
 	id := identify(rule.Name, key)
 	if l.redis != nil {
@@ -91,9 +92,37 @@ func (l *Limiter) Allow(ctx context.Context, rule Rule, key string) Decision {
 			return d
 		}
 	}
-	d := l.memory.take(id, p, l.clock.Now().UnixMicro())
+	return l.here(rule, id, p)
+}
+
+// AllowHere is Allow by the counters of this process alone: for rules that
+// protect the process, whose events are too many to ask Redis about.
+func (l *Limiter) AllowHere(rule Rule, key string) Decision {
+	p, ok := rule.pace()
+	if !ok {
+		return nothing(rule)
+	}
+	return l.here(rule, identify(rule.Name, key), p)
+}
+
+// now is monotonic, unless a test sets the clock: a machine's clock that is set
+// back must hold nobody back.
+func (l *Limiter) now() time.Time {
+	if l.clock != nil {
+		return l.clock.Now()
+	}
+	return l.began.Add(time.Since(l.began))
+}
+
+func (l *Limiter) here(rule Rule, id id, p pace) Decision {
+	d := l.memory.take(id, p, l.now().UnixMicro())
 	l.Metrics.Limit(rule.Name, d.Allowed, "memory")
 	return d
+}
+
+// nothing is the answer of a rule that allows nothing.
+func nothing(rule Rule) Decision {
+	return Decision{RetryAfter: max(rule.Per, time.Second), ResetAfter: max(rule.Per, time.Second)}
 }
 
 // AllowAll applies the checks in order and stops at the first that denies; the

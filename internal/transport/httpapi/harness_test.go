@@ -86,7 +86,7 @@ func build(t testing.TB, d *db.DB) (*service, *jobs.Queue) {
 	keys := must(keyring.Load(ctx, d, secret.NewRing("signing-keys", "test"), c, log, keyring.Options{Algorithm: keyring.ES256}))(t)
 	queue := must(jobs.New(d, log))(t)
 
-	tokens := &token.Issuer{Keys: keys, Clock: c, URL: baseURL, Service: "auth-service", Lifetime: accessTTL}
+	tokens := token.NewIssuer(keys, c, baseURL, "auth-service", accessTTL)
 	sessions := session.New(d, c, log, feed, tokens, secret.NewRing("refresh-token", "test"), limiter, session.Settings{
 		RefreshTTL: 7 * 24 * time.Hour, AbsoluteTTL: 30 * 24 * time.Hour, ReuseGrace: 10 * time.Second,
 	})

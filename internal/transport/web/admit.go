@@ -44,10 +44,19 @@ const (
 )
 
 // rule returns the limit of a class; none for Free.
-func (l Limits) rule(c Class) (limit.Rule, bool) {
-	burst := map[Class]int{Default: l.Default, Login: l.Login, Token: tokenTimes * l.Token, Machine: machineTimes * l.Default}[c]
-	name := map[Class]string{Default: "ip", Login: "ip-login", Token: "ip-token", Machine: "ip-machine"}[c]
-	return limit.Rule{Name: name, Burst: burst, Per: time.Minute}, burst > 0
+func (l Limits) rule(c Class) (r limit.Rule, limited bool) {
+	r.Per = time.Minute
+	switch c {
+	case Default:
+		r.Name, r.Burst = "ip", l.Default
+	case Login:
+		r.Name, r.Burst = "ip-login", l.Login
+	case Token:
+		r.Name, r.Burst = "ip-token", tokenTimes*l.Token
+	case Machine:
+		r.Name, r.Burst = "ip-machine", machineTimes*l.Default
+	}
+	return r, r.Burst > 0
 }
 
 func (l Limits) ceiling() limit.Rule {
@@ -75,13 +84,17 @@ func (g *Gate) admit(w http.ResponseWriter, r *http.Request, pattern string, p P
 		return nil
 	}
 	holder := subscriber(audit.OriginOf(r.Context()).IP)
-	checks := []limit.Check{{Rule: rule, Key: pattern + " " + holder}}
-	if p.Class != Machine {
-		// First: what the route refuses then costs the others, and an address in
-		// excess costs one look.
-		checks = append([]limit.Check{{Rule: g.Limits.ceiling(), Key: holder}}, checks...)
+	own := limit.Check{Rule: rule, Key: pattern + " " + holder}
+	var d limit.Decision
+	if p.Class == Machine {
+		// Counted in this process: the limit is far above what anybody needs, it
+		// protects the process, and Redis would cost more than the answer does.
+		d = g.Limiter.AllowHere(own.Rule, own.Key)
+	} else {
+		// The ceiling first: what the route refuses then costs the others, and an
+		// address in excess costs one look.
+		d = g.Limiter.AllowAll(r.Context(), limit.Check{Rule: g.Limits.ceiling(), Key: holder}, own)
 	}
-	d := g.Limiter.AllowAll(r.Context(), checks...)
 	ShowLimit(w, d)
 	if !d.Allowed {
 		return fault.Retry(fault.RateLimited, d.RetryAfter)
@@ -102,8 +115,7 @@ func subscriber(ip string) string {
 
 // ShowLimit tells the client its budget (draft-ietf-httpapi-ratelimit-headers).
 func ShowLimit(w http.ResponseWriter, d limit.Decision) {
-	h := w.Header()
-	h.Set("RateLimit-Limit", strconv.Itoa(d.Limit))
-	h.Set("RateLimit-Remaining", strconv.Itoa(d.Remaining))
-	h.Set("RateLimit-Reset", strconv.Itoa(int(math.Ceil(d.ResetAfter.Seconds()))))
+	values := [...]string{strconv.Itoa(d.Limit), strconv.Itoa(d.Remaining), strconv.Itoa(int(math.Ceil(d.ResetAfter.Seconds())))}
+	h := w.Header() // as Set would write the names
+	h["Ratelimit-Limit"], h["Ratelimit-Remaining"], h["Ratelimit-Reset"] = values[0:1:1], values[1:2:2], values[2:3:3]
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -43,12 +44,10 @@ type Edge struct {
 // Chain is what every request passes through, outermost first.
 func (e Edge) Chain() []Middleware {
 	return []Middleware{
-		origin(e.Proxies),
+		e.observe,
 		secure(e.HTTPS),
-		observe(e.Log, e.Metrics),
 		recoverPanic(e.Log),
 		cors(e.Origins),
-		bound,
 	}
 }
 
@@ -58,23 +57,6 @@ func Wrap(h http.Handler, chain []Middleware) http.Handler {
 		h = chain[i](h)
 	}
 	return h
-}
-
-// origin names the request and says where it came from.
-func origin(proxies Proxies) Middleware {
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			id := r.Header.Get(correlationHeader)
-			if !goodID(id) {
-				id = uuid.NewString()
-			}
-			w.Header().Set(correlationHeader, id)
-			ctx := audit.WithOrigin(r.Context(), audit.Origin{
-				IP: proxies.clientIP(r), UserAgent: userAgent(r.UserAgent()), CorrelationID: id,
-			})
-			next.ServeHTTP(w, r.WithContext(ctx))
-		})
-	}
 }
 
 // goodID accepts what cannot harm a log: 1 to 128 letters, digits and -_.:/
@@ -103,31 +85,23 @@ func userAgent(ua string) string {
 // secure sets the headers that every answer carries. Pages and cacheable answers
 // overwrite them.
 func secure(https bool) Middleware {
+	fixed := map[string][]string{ // shared by all answers: Set and Add never change a slice of capacity 1
+		"X-Content-Type-Options":  {"nosniff"},
+		"X-Frame-Options":         {"DENY"},
+		"Referrer-Policy":         {"no-referrer"},
+		"Content-Security-Policy": {"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"},
+		"Cache-Control":           {"no-store"},
+		"Pragma":                  {"no-cache"},
+	}
+	if https {
+		fixed["Strict-Transport-Security"] = []string{"max-age=63072000; includeSubDomains"}
+	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h := w.Header()
-			h.Set("X-Content-Type-Options", "nosniff")
-			h.Set("X-Frame-Options", "DENY")
-			h.Set("Referrer-Policy", "no-referrer")
-			if https {
-				h.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains")
-			}
-			h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'")
-			h.Set("Cache-Control", "no-store")
-			h.Set("Pragma", "no-cache")
+			maps.Copy(w.Header(), fixed)
 			next.ServeHTTP(w, r)
 		})
 	}
-}
-
-// bound limits the body and the time of a request.
-func bound(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), RequestTimeout)
-		defer cancel()
-		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
 }
 
 // recoverPanic answers a panic as an internal error, inside the layers above:
@@ -156,43 +130,53 @@ func recoverPanic(log *slog.Logger) Middleware {
 	}
 }
 
-// observe logs, counts and traces each request: never a path, a query, a header
-// or a body.
-func observe(log *slog.Logger, metrics *metric.Metrics) Middleware {
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			start := time.Now()
-			rec := &recorder{ResponseWriter: w}
-			matched := &match{route: "unmatched"}
-			ctx, span := trace.StartRequest(r)
-			r = r.WithContext(context.WithValue(ctx, matchKey{}, matched))
-			defer func() { // in a panic, too
-				status := rec.status
-				if status == 0 {
-					status = http.StatusOK
-				}
-				took := time.Since(start)
-				metrics.Request(knownMethod(r.Method), matched.template(), status, took)
-				span.EndRequest(knownMethod(r.Method), matched.template(), status)
-				level := slog.LevelInfo
-				switch {
-				case status >= 400:
-					level = slog.LevelWarn
-				case matched.quiet:
-					level = slog.LevelDebug
-				}
-				if !log.Enabled(r.Context(), level) {
-					return
-				}
-				origin := audit.OriginOf(r.Context())
-				log.LogAttrs(r.Context(), level, "request_completed",
-					slog.String("method", knownMethod(r.Method)), slog.String("route", matched.route), slog.Int("status_code", status),
-					slog.Float64("duration_ms", float64(took.Microseconds())/1000),
-					slog.String("client_ip", origin.IP), slog.String("user_agent", origin.UserAgent))
-			}()
-			next.ServeHTTP(rec, r)
-		})
-	}
+// observe is the outermost layer. It names the request, says where it came from,
+// bounds its body and its time, and logs, counts and traces it: never a path, a
+// query, a header or a body. All that rides on the context is put there at once,
+// since every change of it copies the request.
+func (e Edge) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		id := r.Header.Get(correlationHeader)
+		if !goodID(id) {
+			id = uuid.NewString()
+		}
+		w.Header().Set(correlationHeader, id)
+		origin := audit.Origin{IP: e.Proxies.clientIP(r), UserAgent: userAgent(r.UserAgent()), CorrelationID: id}
+		matched := &match{route: "unmatched"}
+		ctx, cancel := context.WithTimeout(r.Context(), RequestTimeout)
+		defer cancel()
+		ctx, span := trace.StartRequest(ctx, r)
+		ctx = context.WithValue(audit.WithOrigin(ctx, origin), matchKey{}, matched)
+		rec := &recorder{ResponseWriter: w}
+		r = r.WithContext(ctx)
+		r.Body = http.MaxBytesReader(rec, r.Body, MaxBody)
+		defer func() { // in a panic, too
+			status := rec.status
+			if status == 0 {
+				status = http.StatusOK
+			}
+			took := time.Since(start)
+			method := knownMethod(r.Method)
+			e.Metrics.Request(method, matched.template(), status, took)
+			span.EndRequest(method, matched.template(), status)
+			level := slog.LevelInfo
+			switch {
+			case status >= 400:
+				level = slog.LevelWarn
+			case matched.quiet:
+				level = slog.LevelDebug
+			}
+			if !e.Log.Enabled(ctx, level) {
+				return
+			}
+			e.Log.LogAttrs(ctx, level, "request_completed",
+				slog.String("method", method), slog.String("route", matched.route), slog.Int("status_code", status),
+				slog.Float64("duration_ms", float64(took.Microseconds())/1000),
+				slog.String("client_ip", origin.IP), slog.String("user_agent", origin.UserAgent))
+		}()
+		next.ServeHTTP(rec, r)
+	})
 }
 
 // match is what the mux tells the access log of a request.

@@ -30,27 +30,24 @@ func (m *Mux) Handle(pattern string, h http.Handler) { m.HandleAs(Policy{}, patt
 // HandleAs registers a pattern with a policy.
 func (m *Mux) HandleAs(policy Policy, pattern string, h http.Handler) {
 	m.policies[pattern] = policy
-	m.mux.Handle(pattern, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if matched, ok := r.Context().Value(matchKey{}).(*match); ok {
-			matched.route = pattern
-		}
-		h.ServeHTTP(w, r)
-	}))
+	m.mux.Handle(pattern, h)
 }
 
 // ServeHTTP implements http.Handler.
 func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	pattern, allow := m.look(r)
+	h, pattern, allow := m.look(r)
+	if matched, ok := r.Context().Value(matchKey{}).(*match); ok && pattern != "" {
+		matched.route = pattern
+	}
 	if err := m.Gate.admit(w, r, pattern, m.policies[pattern]); err != nil {
-		if matched, ok := r.Context().Value(matchKey{}).(*match); ok && pattern != "" {
-			matched.route = pattern
-		}
 		WriteFault(w, r, m.log, err)
 		return
 	}
 	switch {
+	case strings.Contains(pattern, "{"):
+		m.mux.ServeHTTP(w, r) // which alone sets the path values
 	case pattern != "":
-		m.mux.ServeHTTP(w, r)
+		h.ServeHTTP(w, r)
 	case allow != "":
 		f := fault.New(fault.MethodNotAllowed)
 		f.Allow = allow
@@ -65,17 +62,17 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// look returns the pattern registered for the request, or if there is none,
-// which methods are for its path.
-func (m *Mux) look(r *http.Request) (pattern, allow string) {
-	h, pattern := m.mux.Handler(r)
+// look returns the handler and the pattern registered for the request, or if
+// there is none, which methods are for its path.
+func (m *Mux) look(r *http.Request) (h http.Handler, pattern, allow string) {
+	h, pattern = m.mux.Handler(r)
 	if pattern != "" {
-		return pattern, ""
+		return h, pattern, ""
 	}
 	// Only the standard handler knows 404 from 405 and what is allowed.
 	p := probe{}
 	h.ServeHTTP(p, r)
-	return "", http.Header(p).Get("Allow")
+	return nil, "", http.Header(p).Get("Allow")
 }
 
 // withoutSlash returns where a path that ends in a slash is known without it.
@@ -87,7 +84,7 @@ func (m *Mux) withoutSlash(r *http.Request) (string, bool) {
 	}
 	shorter := r.Clone(r.Context())
 	shorter.URL = &url.URL{Path: path, RawPath: strings.TrimSuffix(r.URL.RawPath, "/"), RawQuery: r.URL.RawQuery}
-	pattern, allow := m.look(shorter)
+	_, pattern, allow := m.look(shorter)
 	return shorter.URL.String(), pattern != "" || allow != ""
 }
 
