@@ -1,5 +1,8 @@
 -- +goose Up
 
+-- Who may not be the last to go.
+CREATE INDEX users_admins ON users (role) WHERE role = 'admin';
+
 -- csrf_hash is of the CSRF token that a cookie session is bound to.
 ALTER TABLE sessions ADD COLUMN is_suspicious BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE sessions ADD COLUMN suspicious_reasons TEXT NOT NULL DEFAULT '[]';
