@@ -66,9 +66,12 @@ fuzz: ## Every fuzz target for FUZZTIME (20s) each
 	  for f in $$(grep -rhoE '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | sed 's/func //'); do \
 	    echo "$$p $$f"; $(GO) test ./$$p -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s || exit 1; done; done
 
-.PHONY: bench
-bench: ## Ceilings and our figures in one run
-	@cd bench && $(GO) test -run '^$$' -bench . -benchmem ./...
+.PHONY: bench bench-gate
+bench: build ## Ceilings and our figures in one run
+	@cd bench && $(GO) run . -authd ../bin/authd
+
+bench-gate: build ## Fail where a figure has lost against bench/results.json
+	@cd bench && $(GO) run . -authd ../bin/authd -gate
 
 .PHONY: dist
 dist: ## Build the archives of a release and their checksums into dist/

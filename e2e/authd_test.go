@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -42,6 +43,7 @@ type store struct {
 	dir    string
 	env    []string
 	dsn    string // for database/sql
+	binary string // in place of authdPath
 }
 
 func sqliteStore(t *testing.T) *store {
@@ -103,7 +105,7 @@ func (s *store) authd(t *testing.T, settings []string, args ...string) *program.
 }
 
 func (s *store) spec(settings []string, args ...string) program.Spec {
-	return program.Spec{Path: authdPath, Args: args, Dir: s.dir, Env: program.Minimal(slices.Concat(s.env, quick, settings)...)}
+	return program.Spec{Path: cmp.Or(s.binary, authdPath), Args: args, Dir: s.dir, Env: program.Minimal(slices.Concat(s.env, quick, settings)...)}
 }
 
 // server is a running authd and a client of it.

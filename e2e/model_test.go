@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/authsdk/authsdk/e2e/authapi"
@@ -14,26 +15,44 @@ import (
 // actor is a client under faults and the model of what it was told. Whatever
 // was acknowledged must be true for ever; what got no answer may be or not be.
 type actor struct {
-	api      *authapi.Client
-	email    string // a confirmed account, to log in with
+	api      *authapi.Client // acts through the fault
+	look     *authapi.Client // looks at the truth afterwards, past lossy networks
+	email    string          // a confirmed account, to log in with
 	sessions []*session
-	signups  []string // acknowledged; their mail has not been read yet
-	doubtful []string // no answer
+	signups  []string  // acknowledged; their mail has not been read yet
+	holders  []*holder // of accounts with a story to act out
+	played   []*holder // whose story is over; checked after the fault
+	owed     []*holder // whose mails have not all come
+
+	tolerates []string // codes that the fault may refuse with, such as token_expired
 
 	tally
 }
 
 // session is one login that was acknowledged.
 type session struct {
-	refresh string // the latest acknowledged token
-	ended   bool   // a logout was acknowledged
-	leaving bool   // a logout got no answer
+	access  string // the latest acknowledged tokens
+	refresh string
+	ended   bool // a logout, or what ends sessions, was acknowledged
+	leaving bool // it got no answer
+}
+
+// end marks a session after an act that ends it.
+func (s *session) end(acknowledged bool) {
+	if acknowledged {
+		s.ended = true
+	} else {
+		s.leaving = true
+	}
 }
 
 // tally counts what happened.
 type tally struct {
 	signups, logins, refreshes, logouts int // acknowledged
-	unanswered, unavailable, confirmed  int
+	changes, resets, purges, codes      int // likewise; see stories
+	unanswered, unavailable, tolerated  int
+	confirmed, mails                    int
+	slowest                             time.Duration // act
 	problems                            []string
 }
 
@@ -42,10 +61,27 @@ func (a *tally) add(b tally) {
 	a.logins += b.logins
 	a.refreshes += b.refreshes
 	a.logouts += b.logouts
+	a.changes += b.changes
+	a.resets += b.resets
+	a.purges += b.purges
+	a.codes += b.codes
 	a.unanswered += b.unanswered
 	a.unavailable += b.unavailable
+	a.tolerated += b.tolerated
 	a.confirmed += b.confirmed
+	a.mails += b.mails
+	a.slowest = max(a.slowest, b.slowest)
 	a.problems = append(a.problems, b.problems...)
+}
+
+// acknowledged counts all acts that had their answer.
+func (a *tally) acknowledged() int {
+	return a.signups + a.logins + a.refreshes + a.logouts + a.changes + a.resets + a.purges + a.codes
+}
+
+func (a *tally) String() string {
+	return fmt.Sprintf("%d sign-ups, %d logins, %d refreshes, %d logouts, %d password changes, %d resets, %d revocations of others, %d logins by code",
+		a.signups, a.logins, a.refreshes, a.logouts, a.changes, a.resets, a.purges, a.codes)
 }
 
 func (a *actor) problem(format string, args ...any) {
@@ -62,17 +98,21 @@ func (a *actor) act(ctx context.Context, stop <-chan struct{}, random *rand.Rand
 			return
 		default:
 		}
+		begin := time.Now()
 		var failed bool
 		switch dice := random.IntN(100); {
-		case dice < 30:
+		case dice < 25:
 			failed = a.signUp(ctx)
-		case dice < 55 || len(a.sessions) == 0:
+		case dice < 47 || len(a.sessions) == 0:
 			failed = a.logIn(ctx)
-		case dice < 92:
+		case dice < 78:
 			failed = a.rotate(ctx, a.anyOf(random))
-		default:
+		case dice < 85:
 			failed = a.leave(ctx, a.anyOf(random))
+		default:
+			failed = a.play(ctx, random)
 		}
+		a.slowest = max(a.slowest, time.Since(begin))
 		if failed { // it is down: no use hurrying
 			<-pause.C
 		}
@@ -96,6 +136,8 @@ func (a *actor) outcome(act string, err error) (done, failed bool) {
 		a.unanswered++
 	case refused.Status == http.StatusServiceUnavailable && refused.Header.Get("Retry-After") != "":
 		a.unavailable++
+	case slices.Contains(a.tolerates, refused.Envelope().Code):
+		a.tolerated++
 	default:
 		a.problem("%s: %v", act, err)
 	}
@@ -109,8 +151,6 @@ func (a *actor) signUp(ctx context.Context) (failed bool) {
 	if done {
 		a.tally.signups++
 		a.signups = append(a.signups, email)
-	} else {
-		a.doubtful = append(a.doubtful, email)
 	}
 	return failed
 }
@@ -120,7 +160,7 @@ func (a *actor) logIn(ctx context.Context) (failed bool) {
 	done, failed := a.outcome("login", err)
 	if done {
 		a.logins++
-		a.sessions = append(a.sessions, &session{refresh: tokens.Refresh})
+		a.sessions = append(a.sessions, &session{access: tokens.Access, refresh: tokens.Refresh})
 	}
 	return failed
 }
@@ -135,7 +175,7 @@ func (a *actor) rotate(ctx context.Context, s *session) (failed bool) {
 	done, failed := a.outcome("refresh", err)
 	if done {
 		a.refreshes++
-		s.refresh = tokens.Refresh
+		s.access, s.refresh = tokens.Access, tokens.Refresh
 	}
 	return failed
 }
@@ -148,40 +188,51 @@ func (a *actor) leave(ctx context.Context, s *session) (failed bool) {
 	done, failed := a.outcome("logout", err)
 	if done {
 		a.logouts++
-		s.ended = true
-	} else {
-		s.leaving = true
 	}
+	s.end(done)
 	return failed
 }
 
-// checkSessions holds the server to what it acknowledged, and forgets them.
+// checkSessions holds the server to what it acknowledged, and forgets it.
 func (a *actor) checkSessions(ctx context.Context) {
 	for _, s := range a.sessions {
-		tokens, err := a.api.Refresh(ctx, s.refresh)
-		var refused *authapi.Refused
-		gone := errors.As(err, &refused) && refused.Status == http.StatusUnauthorized
-		switch {
-		case s.ended && !gone:
-			a.problem("a session that was logged out lives again (%v)", err)
-		case s.ended, s.leaving && gone:
-		case err != nil:
-			a.problem("a session was logged out: %v", err)
-		default:
-			if _, err := a.api.Validate(ctx, tokens.Access); err != nil {
-				a.problem("a new access token: %v", err)
-			}
-		}
+		a.checkSession(ctx, s, "a session")
 	}
 	a.sessions = nil
+	for _, h := range a.played {
+		a.checkHolder(ctx, h)
+	}
+	a.owed = append(a.owed, a.played...)
+	a.played = nil
+}
+
+func (a *actor) checkSession(ctx context.Context, s *session, what string) {
+	tokens, err := a.look.Refresh(ctx, s.refresh)
+	var refused *authapi.Refused
+	gone := errors.As(err, &refused) && refused.Status == http.StatusUnauthorized
+	switch {
+	case s.ended && !gone:
+		a.problem("%s that had ended lives again (%v)", what, err)
+	case s.ended:
+		if _, err := a.look.Validate(ctx, s.access); err == nil {
+			a.problem("%s that had ended has a good access token", what)
+		}
+	case s.leaving && gone:
+	case err != nil:
+		a.problem("%s was logged out: %v", what, err)
+	default:
+		if _, err := a.look.Validate(ctx, tokens.Access); err != nil {
+			a.problem("a new access token of %s: %v", what, err)
+		}
+	}
 }
 
 // checkMail confirms the acknowledged sign-ups whose mail has come, logs them
-// in, and returns how many still wait.
+// in, and returns how many still wait, and how many other mails.
 func (a *actor) checkMail(ctx context.Context) (waiting int) {
 	var left []string
 	for _, email := range a.signups {
-		mails, err := a.api.Mails(ctx, email)
+		mails, err := a.look.Mails(ctx, email)
 		switch {
 		case err != nil:
 			a.problem("mailbox: %v", err)
@@ -190,15 +241,17 @@ func (a *actor) checkMail(ctx context.Context) (waiting int) {
 		case len(mails) > 1 || len(mails[0].Tokens) != 1:
 			a.problem("%s got %d mails", email, len(mails))
 		default:
-			if _, err := a.api.Verify(ctx, mails[0].Tokens[0]); err != nil {
+			if _, err := a.look.Verify(ctx, mails[0].Tokens[0]); err != nil {
 				a.problem("the link of an acknowledged sign-up: %v", err)
-			} else if _, err := a.api.Login(ctx, email, password, ""); err != nil {
+			} else if tokens, err := a.look.Login(ctx, email, password, ""); err != nil {
 				a.problem("the login of an acknowledged sign-up: %v", err)
 			} else {
 				a.confirmed++
+				a.engage(ctx, email, tokens)
 			}
 		}
 	}
 	a.signups = left
-	return len(left)
+	a.owed = slices.DeleteFunc(a.owed, func(h *holder) bool { return a.mailed(ctx, h) })
+	return len(left) + len(a.owed)
 }

@@ -41,16 +41,15 @@ func (s *Service) Check(ctx context.Context, access string) (id Identity, err er
 		return id, err
 	}
 	id.Claims = claims
-	invalid := fault.New(fault.InvalidToken)
 	if id.User, err = uuid.Parse(claims.Subject); err != nil {
-		return id, invalid
+		return id, fault.New(fault.InvalidToken)
 	}
 	if id.Session, err = uuid.Parse(claims.SessionID); err != nil {
-		return id, invalid
+		return id, fault.New(fault.InvalidToken)
 	}
 	switch {
 	case s.feed.Revoked(revocation.Key, claims.KeyID):
-		return id, invalid
+		return id, fault.New(fault.InvalidToken)
 	case s.feed.Revoked(revocation.Session, claims.SessionID):
 		s.Metrics.Check("revocations")
 		return id, fault.New(fault.SessionExpired)
@@ -64,7 +63,7 @@ func (s *Service) Check(ctx context.Context, access string) (id Identity, err er
 	}
 	switch {
 	case state.user != id.User:
-		return id, invalid
+		return id, fault.New(fault.InvalidToken)
 	case state.epoch > claims.Epoch:
 		return id, fault.New(fault.TokenExpired) // its session lives
 	}
@@ -86,6 +85,11 @@ func (s *Service) outdated(ctx context.Context, id uuid.UUID) error {
 	return fault.New(fault.TokenExpired)
 }
 
+// lookWithin bounds a look into SQL while the tail is out of date. Whoever asks
+// then gets service_unavailable instead of waiting for a database that may be
+// cut off.
+const lookWithin = time.Second
+
 // state returns a live session from the cache, or from SQL when the cache may
 // not be asked, does not know it, or knows an older state than the token's.
 func (s *Service) state(ctx context.Context, id uuid.UUID, epoch int64) (live, error) {
@@ -98,6 +102,11 @@ func (s *Service) state(ctx context.Context, id uuid.UUID, epoch int64) (live, e
 		}
 	}
 	s.Metrics.Check("sql")
+	if !fresh { // SQL did not answer the tail either: better no answer soon than one late
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lookWithin)
+		defer cancel()
+	}
 	position := s.feed.Position()
 	sess, u, found, err := load(ctx, s.db.Read(), id)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package trace records what a request did, for OpenTelemetry. It is the only
 // package that knows OpenTelemetry; until Setup is called nothing is recorded
-// and a span costs next to nothing.
+// and a span costs nothing.
 package trace
 
 import (
@@ -40,6 +40,7 @@ func Setup(ctx context.Context, endpoint, service string, ratio float64, log *sl
 		sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(ratio))),
 		sdk.WithResource(resource.NewSchemaless(attribute.String("service.name", service))))
 	otel.SetTracerProvider(provider)
+	recording.Store(true)
 	return provider.Shutdown, nil
 }
 
@@ -79,13 +80,18 @@ func (e *reporting) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) e
 var (
 	tracer     = otel.Tracer("github.com/authsdk/authsdk")
 	propagator = propagation.TraceContext{}
+
+	recording atomic.Bool // Setup was called
 )
 
-// Span is one step of a trace.
+// Span is one step of a trace; the zero Span records nothing.
 type Span struct{ span trace.Span }
 
 // Start begins a step. name comes from a small fixed set.
 func Start(ctx context.Context, name string) (context.Context, Span) {
+	if !recording.Load() {
+		return ctx, Span{}
+	}
 	ctx, span := tracer.Start(ctx, name)
 	return ctx, Span{span}
 }
@@ -93,14 +99,19 @@ func Start(ctx context.Context, name string) (context.Context, Span) {
 // StartRequest begins the span of a request, in the trace that its traceparent
 // header names (W3C Trace Context), if it has one.
 func StartRequest(ctx context.Context, r *http.Request) (context.Context, Span) {
-	ctx = propagator.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	if r.Header.Get("Traceparent") != "" {
+		ctx = propagator.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	}
+	if !recording.Load() { // the caller's trace is known to the log all the same
+		return ctx, Span{}
+	}
 	ctx, span := tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
 	return ctx, Span{span}
 }
 
 // EndRequest names the span after the route template and ends it.
 func (s Span) EndRequest(method, route string, status int) {
-	if !s.span.IsRecording() {
+	if s.span == nil || !s.span.IsRecording() {
 		return
 	}
 	s.span.SetName(method + " " + route)
@@ -116,6 +127,9 @@ func (s Span) EndRequest(method, route string, status int) {
 
 // End ends a step. The error's text stays out of the trace: it may name people.
 func (s Span) End(err error) {
+	if s.span == nil {
+		return
+	}
 	if err != nil {
 		s.span.SetStatus(codes.Error, "")
 	}

@@ -40,6 +40,9 @@ func (q *Queue) addPeriodic(cfg *river.Config, workers *river.Workers) {
 
 func (q *Queue) tick(ctx context.Context, _ Job) error {
 	now := time.Now().UTC().Truncate(time.Microsecond)
+	if err := q.hasten(ctx, now); err != nil {
+		return err
+	}
 	for _, p := range q.periodic {
 		err := q.db.Write(ctx, func(tx *db.Tx) error {
 			if _, err := tx.ExecContext(ctx,
@@ -47,8 +50,8 @@ func (q *Queue) tick(ctx context.Context, _ Job) error {
 				return err
 			}
 			done, err := tx.ExecContext(ctx,
-				`UPDATE periodic SET next_at = $1 WHERE name = $2 AND next_at <= $3`,
-				now.Truncate(p.every).Add(p.every), p.kind, now)
+				`UPDATE periodic SET next_at = $1 WHERE name = $2 AND (next_at <= $3 OR next_at > $4)`,
+				now.Truncate(p.every).Add(p.every), p.kind, now, now.Add(p.every)) // further off: by a clock that was ahead
 			if err != nil {
 				return err
 			}
@@ -62,4 +65,17 @@ func (q *Queue) tick(ctx context.Context, _ Job) error {
 		}
 	}
 	return nil
+}
+
+// hasten has jobs run now that were enqueued by a clock that was ahead: River
+// fetches a job that is available no sooner than the time it was enqueued at.
+func (q *Queue) hasten(ctx context.Context, now time.Time) error {
+	at := func(t time.Time) any { return t }
+	if q.db.Engine() == db.SQLite {
+		at = func(t time.Time) any { return t.Format("2006-01-02 15:04:05.000") } // as River compares them
+	}
+	return q.db.Write(ctx, func(tx *db.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE river_job SET scheduled_at = $1 WHERE state = 'available' AND scheduled_at > $2`, at(now), at(now.Add(time.Minute)))
+		return err
+	})
 }

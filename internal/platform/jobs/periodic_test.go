@@ -52,6 +52,8 @@ func TestPeriodicWorkIsDueOnceInEachPeriod(t *testing.T) {
 			{"a minute before it is due", "1m", 2},
 			{"ten periods overdue, as after a long stop, it is done once", "-240h", 3},
 			{"and not again", "", 3},
+			{"further off than a period, by a clock that was ahead", "960h", 4},
+			{"and not again", "", 4},
 		}
 		for _, s := range steps {
 			if s.next != "" {
@@ -78,6 +80,19 @@ func TestPeriodicWorkIsDueOnceInEachPeriod(t *testing.T) {
 		if at := nextAt(t, d); at != at.Truncate(period) || time.Until(at) > period {
 			t.Errorf("next at %v, want the next midnight", at)
 		}
+	})
+}
+
+// A process whose clock was ahead enqueued a job.
+func TestAJobFromTheFutureRunsAtTheNextTick(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		handle, got := inbox()
+		q := queue(t, d, handle)
+		enqueue(t, d, q, write, note{"from the future"})
+		ahead := map[db.Engine]string{db.SQLite: `strftime('%Y-%m-%d %H:%M:%f', 'now', '+40 days')`, db.Postgres: `now() + interval '40 days'`}
+		set(t, d, `scheduled_at = `+ahead[d.Engine()])
+		start(t, q)
+		until(t, "the leader's own tick has run it", func() bool { tick(t, q); return len(got) > 0 })
 	})
 }
 

@@ -14,9 +14,14 @@ import (
 
 const (
 	pollEvery  = 250 * time.Millisecond
-	freshFor   = time.Second
+	freshFor   = 900 * time.Millisecond // of the second that is promised; the rest is for the answer
 	rereadFor  = 10 * time.Second
 	sweepEvery = time.Minute
+
+	// rememberFor is how long an entry is kept whatever the clock says: one that
+	// was set, here or at the replica that revoked, finds entries spent that are
+	// not. It is longer than a session stays in a cache; after that SQL is asked.
+	rememberFor = 2 * time.Minute
 )
 
 // Feed is the in-memory set of revocations and the tail that feeds it.
@@ -30,6 +35,8 @@ type Feed struct {
 	entries  map[subject]state
 	position uint64    // grows with every new entry
 	readAt   time.Time // start of the last read that succeeded; monotonic
+
+	remember time.Duration // rememberFor, but in tests
 
 	// Only the tail's goroutine uses these.
 	seq  int64  // SQLite: last rowid seen
@@ -45,12 +52,13 @@ type subject struct {
 type state struct {
 	epoch   int64
 	expires time.Time
+	taken   time.Time // when this process heard of it; monotonic
 }
 
 // NewFeed reads the whole table once, so that a process never answers from an
 // empty set.
 func NewFeed(ctx context.Context, d *db.DB, c *clock.Clock, log *slog.Logger) (*Feed, error) {
-	f := &Feed{db: d, clock: c, log: log, wake: make(chan struct{}, 1), entries: map[subject]state{}}
+	f := &Feed{db: d, clock: c, log: log, wake: make(chan struct{}, 1), entries: map[subject]state{}, remember: rememberFor}
 	return f, f.Read(ctx)
 }
 
@@ -181,19 +189,19 @@ func (f *Feed) apply(entries []Entry) {
 	if len(entries) == 0 {
 		return
 	}
-	now := f.clock.Now()
+	taken := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, e := range entries {
 		key := subject{e.Kind, e.Subject}
 		old, ok := f.entries[key]
-		if !e.Expires.After(now) || ok && old.epoch >= e.Epoch && !e.Expires.After(old.expires) {
-			continue // spent, or known already
+		if ok && old.epoch >= e.Epoch && !e.Expires.After(old.expires) {
+			continue // known already
 		}
 		if old.expires.After(e.Expires) {
 			e.Expires = old.expires
 		}
-		f.entries[key] = state{max(old.epoch, e.Epoch), e.Expires}
+		f.entries[key] = state{max(old.epoch, e.Epoch), e.Expires, taken}
 		f.position++
 	}
 }
@@ -203,7 +211,7 @@ func (f *Feed) sweep() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for key, s := range f.entries {
-		if !s.expires.After(now) {
+		if !s.expires.After(now) && time.Since(s.taken) >= f.remember {
 			delete(f.entries, key)
 		}
 	}
@@ -242,7 +250,7 @@ func (f *Feed) listenOnce(ctx context.Context) {
 	}
 }
 
-// Fresh reports whether the set is at most a second behind SQL.
+// Fresh reports whether the set is less than a second behind SQL.
 func (f *Feed) Fresh() bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

@@ -17,6 +17,9 @@ type PostgresOptions struct {
 	// Without it, commits do not wait for the disk: right for tests, except
 	// those that measure.
 	Durable bool
+
+	// Env is more of its environment, such as a library that bends its clock.
+	Env []string
 }
 
 var fastSettings = []string{
@@ -48,6 +51,9 @@ func StartPostgres(options PostgresOptions) (*Server, error) {
 		}
 		if !options.Durable {
 			s.argv = append(s.argv, fastSettings...)
+		}
+		if len(options.Env) > 0 {
+			s.argv = slices.Concat([]string{"env"}, options.Env, s.argv)
 		}
 		return s.createCluster(initdb, data)
 	})
