@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
+	"go/build"
 	"go/constant"
 	"go/importer"
 	"go/parser"
@@ -14,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -75,7 +77,11 @@ var resolveProgram = sync.OnceValues(func() (all resolved, err error) {
 	}
 	byFolder := map[string][]*ast.File{}
 	for _, s := range ofProgram(list) {
-		if under(s.folder, "internal") || under(s.folder, "cmd") {
+		forUs, err := build.Default.MatchFile(path.Join(root, s.folder), path.Base(s.path)) // not for another system
+		if err != nil {
+			return all, err
+		}
+		if forUs && (under(s.folder, "internal") || under(s.folder, "cmd")) {
 			byFolder[s.folder] = append(byFolder[s.folder], s.syntax)
 		}
 	}

@@ -70,6 +70,7 @@ type Server struct {
 	keys     *keyring.Keyring
 	sessions *session.Service
 	jobs     *jobs.Queue
+	hashes   *secret.Worker // nil: this process hashes
 	handler  http.Handler
 	traces   func(context.Context) error // sends the spans that wait
 	draining atomic.Bool
@@ -79,6 +80,10 @@ type Server struct {
 type Options struct {
 	// Migrate brings a PostgreSQL schema up to date first. SQLite's always is.
 	Migrate bool
+
+	// Hash is the command of a process that hashes passwords (secret.Worker);
+	// empty means that this process does.
+	Hash []string
 }
 
 // New builds everything and checks that it can work: it opens the database,
@@ -127,11 +132,11 @@ func New(ctx context.Context, cfg *config.Config, log *slog.Logger, o Options) (
 		return nil, err
 	}
 	s.jobs.Metrics = s.metrics
-	return s, s.build(ctx, secrets)
+	return s, s.build(ctx, secrets, o)
 }
 
 // build makes the services and what faces them.
-func (s *Server) build(ctx context.Context, secrets secrets) error {
+func (s *Server) build(ctx context.Context, secrets secrets, o Options) error {
 	cfg := s.cfg
 	tokens := token.NewIssuer(s.keys, s.clock, cfg.Email.PublicBaseURL, cfg.App.Service, cfg.JWT.AccessTokenTTL)
 	s.sessions = session.New(s.db, s.clock, s.log, s.feed, tokens, secrets.refresh, s.limiter, session.Settings{
@@ -145,6 +150,10 @@ func (s *Server) build(ctx context.Context, secrets secrets) error {
 		Parallelism: uint8(cfg.Password.Argon2Parallelism),
 	}, cfg.Password.HashWorkers)
 	hasher.Metrics = s.metrics
+	if len(o.Hash) > 0 {
+		s.hashes = secret.NewWorker(s.log, o.Hash...)
+		hasher.Worker = s.hashes
+	}
 	passwords, err := passwordsOf(cfg, hasher)
 	if err != nil {
 		return err
@@ -298,6 +307,7 @@ func (s *Server) Background(ctx context.Context) (stop func()) {
 }
 
 func (s *Server) close() {
+	s.hashes.Close()
 	if s.limiter != nil {
 		s.limiter.Close()
 	}

@@ -41,7 +41,11 @@ func (s *Service) Reauth(ctx context.Context, caller session.Identity, pass stri
 	if hash == "" {
 		return "", fault.New(fault.InvalidToken)
 	}
-	place, attempt, err := s.charge(ctx, u.Email, u.ID)
+	place, err := s.Risk.Look(ctx, u.ID)
+	if err != nil {
+		return "", err
+	}
+	attempt, err := s.charge(ctx, u.Email, place)
 	if fault.Has(err, fault.AccountLocked) {
 		why := err
 		return "", first(s.DB.Write(ctx, func(tx *db.Tx) error { return refuse(tx, s.Clock.Now(), why) }), why)

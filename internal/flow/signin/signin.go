@@ -91,6 +91,9 @@ func (s *Service) Login(ctx context.Context, in Input) (out Outcome, err error) 
 	if err := s.limit(ctx, in.Email); err != nil {
 		return out, err
 	}
+	if err := s.Passwords.Hasher.Busy(); err != nil { // a flood is turned away before it costs a look
+		return out, err
+	}
 	for range tries {
 		if out, err = s.login(ctx, in, audiences); !errors.Is(err, errChanged) {
 			return out, err
@@ -107,14 +110,23 @@ func (s *Service) login(ctx context.Context, in Input, audiences []string) (out 
 	if !found || !u.Active {
 		u, hash = user.User{}, ""
 	}
-	place, attempt, err := s.charge(ctx, in.Email, u.ID)
+	place, err := s.Risk.Look(ctx, u.ID)
+	if err != nil {
+		return out, err
+	}
+	turn, err := s.Passwords.Reserve(place.Known) // before anything is written: a flood is turned away cheaply
+	if err != nil {
+		return out, err
+	}
+	defer turn.Leave()
+	attempt, err := s.charge(ctx, in.Email, place)
 	if fault.Has(err, fault.AccountLocked) {
 		return out, s.refuse(ctx, u.ID, err, nil)
 	}
 	if err != nil {
 		return out, err
 	}
-	right, better, err := s.Passwords.Verify(ctx, "password", hash, in.Password, place.Known)
+	right, better, err := s.Passwords.VerifyIn(ctx, turn, "password", hash, in.Password)
 	if err != nil { // nothing was guessed
 		return out, first(s.takeBack(ctx, attempt), err)
 	}
@@ -162,10 +174,7 @@ const (
 )
 
 // charge counts an attempt before it is examined. Fault: account_locked.
-func (s *Service) charge(ctx context.Context, email string, id uuid.UUID) (place risk.Place, a risk.Attempt, err error) {
-	if place, err = s.Risk.Look(ctx, id); err != nil {
-		return place, a, err
-	}
+func (s *Service) charge(ctx context.Context, email string, place risk.Place) (a risk.Attempt, err error) {
 	for range undecidedFor / undecidedEvery {
 		err = s.DB.Write(ctx, func(tx *db.Tx) error {
 			a, err = s.Risk.Charge(ctx, tx, s.Clock.Now(), email, place)
@@ -176,11 +185,11 @@ func (s *Service) charge(ctx context.Context, email string, id uuid.UUID) (place
 		}
 		select {
 		case <-ctx.Done():
-			return place, a, ctx.Err()
+			return a, ctx.Err()
 		case <-time.After(undecidedEvery):
 		}
 	}
-	return place, a, err
+	return a, err
 }
 
 func (s *Service) takeBack(ctx context.Context, a risk.Attempt) error {

@@ -30,6 +30,7 @@ const queueFor = 32
 // and when too many wait the rest are refused at once with service_unavailable.
 type Hasher struct {
 	Metrics *metric.Metrics // may be nil
+	Worker  *Worker         // computes the hashes; nil means that this process does
 
 	cost    Cost
 	running chan struct{} // one place per worker
@@ -55,46 +56,57 @@ func NewHasher(cost Cost, workers int) *Hasher {
 
 // Hash returns password hashed in PHC form: $argon2id$v=19$m=…,t=…,p=…$salt$hash.
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
-	leave, err := h.enter(ctx, false)
+	turn, err := h.Reserve(false)
 	if err != nil {
 		return "", err
 	}
-	defer leave()
+	defer turn.Leave()
+	if err := turn.wait(ctx); err != nil {
+		return "", err
+	}
 	salt := Bytes(16)
-	return encode(h.cost, salt, h.cost.key(password, salt, 32)), nil
+	return encode(h.cost, salt, h.derive(h.cost, password, salt, 32)), nil
 }
 
-// Verify reports whether password made the hash, Argon2id's or bcrypt's. An
-// empty hash stands for an account that is not there: it costs what Argon2id
-// does and never matches. Half of the places are kept for who is known to use
-// the account from where the request comes.
+// Verify reports whether password made the hash, in a turn of its own.
 func (h *Hasher) Verify(ctx context.Context, hash, password string, known bool) (bool, error) {
+	turn, err := h.Reserve(known)
+	if err != nil {
+		return false, err
+	}
+	return turn.Verify(ctx, hash, password)
+}
+
+// Verify reports whether password made the hash, Argon2id's or bcrypt's, and
+// ends the turn. An empty hash stands for an account that is not there: it costs
+// what Argon2id does and never matches.
+func (t *Turn) Verify(ctx context.Context, hash, password string) (bool, error) {
+	defer t.Leave()
+	h := t.hasher
 	there := hash != ""
 	if !there {
 		hash = h.decoy
 	}
-	matches, err := matcher(hash)
-	if err != nil {
-		return false, err
-	}
-	leave, err := h.enter(ctx, known)
-	if err != nil {
-		return false, err
-	}
-	defer leave()
-	return matches(password) && there, nil
-}
-
-// matcher reads a hash and returns the slow part: whether a password made it.
-func matcher(hash string) (func(password string) bool, error) {
 	if IsBcrypt(hash) {
-		return func(password string) bool { return matchesBcrypt(hash, password) }, nil
+		if err := t.wait(ctx); err != nil {
+			return false, err
+		}
+		return h.matchesBcrypt(hash, password), nil
 	}
 	cost, salt, want, err := decode(hash)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	return func(password string) bool { return Equal(cost.key(password, salt, uint32(len(want))), want) }, nil
+	if err := t.wait(ctx); err != nil {
+		return false, err
+	}
+	return Equal(h.derive(cost, password, salt, uint32(len(want))), want) && there, nil
+}
+
+// Recognised reports whether Verify can read a hash.
+func Recognised(hash string) bool {
+	_, _, _, err := decode(hash)
+	return err == nil || IsBcrypt(hash)
 }
 
 // Waiting is how many hashes wait for a worker or run.
@@ -107,36 +119,95 @@ func (h *Hasher) Outdated(hash string) bool {
 	return err != nil || cost != h.cost
 }
 
-// enter waits for a worker, or refuses at once when too many wait.
-func (h *Hasher) enter(ctx context.Context, known bool) (leave func(), err error) {
-	shed := func() (func(), error) {
-		h.Metrics.Hash("shed")
-		return nil, fault.Retry(fault.ServiceUnavailable, 2*time.Second)
-	}
-	release := func() {}
+// Turn is a place in the queue for one hash. Whoever takes one knows, before
+// doing anything else, that it will be computed.
+type Turn struct {
+	hasher  *Hasher
+	known   bool
+	running bool
+	left    bool
+}
+
+// Reserve takes a place, or refuses at once when too many wait. Half of the
+// places are kept for those known to use the account from where they come.
+func (h *Hasher) Reserve(known bool) (*Turn, error) {
 	if !known {
 		select {
 		case h.others <- struct{}{}:
-			release = func() { <-h.others }
 		default:
-			return shed()
+			return nil, h.shed()
 		}
 	}
 	select {
 	case h.waiting <- struct{}{}:
+		return &Turn{hasher: h, known: known}, nil
 	default:
-		release()
-		return shed()
+		if !known {
+			<-h.others
+		}
+		return nil, h.shed()
 	}
+}
+
+// Busy is service_unavailable when every place is taken, so that Reserve would
+// refuse anybody.
+func (h *Hasher) Busy() error {
+	if len(h.waiting) < cap(h.waiting) {
+		return nil
+	}
+	return h.shed()
+}
+
+func (h *Hasher) shed() error {
+	h.Metrics.Hash("shed")
+	return fault.Retry(fault.ServiceUnavailable, 2*time.Second)
+}
+
+// wait waits until a worker is free.
+func (t *Turn) wait(ctx context.Context) error {
 	select {
-	case h.running <- struct{}{}:
-		h.Metrics.Hash("done")
-		return func() { <-h.running; <-h.waiting; release() }, nil
+	case t.hasher.running <- struct{}{}:
+		t.running = true
+		t.hasher.Metrics.Hash("done")
+		return nil
 	case <-ctx.Done():
-		<-h.waiting
-		release()
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
+}
+
+// Leave gives the place back; more than once is harmless.
+func (t *Turn) Leave() {
+	if t.left {
+		return
+	}
+	t.left = true
+	if t.running {
+		<-t.hasher.running
+	}
+	<-t.hasher.waiting
+	if !t.known {
+		<-t.hasher.others
+	}
+}
+
+// derive is the slow part of Argon2id.
+func (h *Hasher) derive(c Cost, password string, salt []byte, n uint32) []byte {
+	if h.Worker != nil {
+		if r, ok := h.Worker.do(order{Cost: c, Salt: salt, Password: password, Length: n}); ok {
+			return r.Key
+		}
+	}
+	return c.key(password, salt, n)
+}
+
+// matchesBcrypt is the slow part of bcrypt.
+func (h *Hasher) matchesBcrypt(hash, password string) bool {
+	if h.Worker != nil {
+		if r, ok := h.Worker.do(order{Bcrypt: hash, Password: password}); ok {
+			return r.Matches
+		}
+	}
+	return matchesBcrypt(hash, password)
 }
 
 func (c Cost) key(password string, salt []byte, n uint32) []byte {

@@ -18,12 +18,6 @@ const BcryptMost = 72
 // is of the bytes that were typed: verify it with those.
 func IsBcrypt(hash string) bool { return bcryptForm.MatchString(hash) }
 
-// Recognised reports whether Verify can read a hash.
-func Recognised(hash string) bool {
-	_, err := matcher(hash)
-	return err == nil
-}
-
 func matchesBcrypt(hash, password string) bool {
 	typed := []byte(password)
 	return bcrypt.CompareHashAndPassword([]byte(hash), typed[:min(len(typed), BcryptMost)]) == nil

@@ -44,12 +44,26 @@ func (s *Service) New(ctx context.Context, field, password string) (hash string,
 	return s.Hasher.Hash(ctx, normal)
 }
 
-// Verify reports whether the password is the one behind hash. An empty hash
-// costs the same and never matches. known says that the account is used from
-// where the request comes: such requests are served first. better is a new hash
-// to store when the password is right and its hash was made at another cost, or
-// by bcrypt, and there is room to make one.
+// Reserve takes a turn at the hasher for VerifyIn, or refuses with
+// service_unavailable. known says that the account is used from where the
+// request comes: such requests are served first.
+func (s *Service) Reserve(known bool) (*secret.Turn, error) { return s.Hasher.Reserve(known) }
+
+// Verify is Reserve and VerifyIn.
 func (s *Service) Verify(ctx context.Context, field, hash, password string, known bool) (ok bool, better string, err error) {
+	turn, err := s.Reserve(known)
+	if err != nil {
+		return false, "", err
+	}
+	return s.VerifyIn(ctx, turn, field, hash, password)
+}
+
+// VerifyIn reports whether the password is the one behind hash, and ends the
+// turn. An empty hash costs the same and never matches. better is a new hash to
+// store when the password is right and its hash was made at another cost, or by
+// bcrypt, and there is room to make one.
+func (s *Service) VerifyIn(ctx context.Context, turn *secret.Turn, field, hash, password string) (ok bool, better string, err error) {
+	defer turn.Leave()
 	normal, err := normalise(field, password, min(loginMin, s.policy().MinLength), loginMax)
 	if err != nil {
 		return false, "", err
@@ -58,7 +72,7 @@ func (s *Service) Verify(ctx context.Context, field, hash, password string, know
 	if secret.IsBcrypt(hash) {
 		candidate = password // whoever made the hash did not normalise
 	}
-	ok, err = s.Hasher.Verify(ctx, hash, candidate, known)
+	ok, err = turn.Verify(ctx, hash, candidate)
 	if err != nil || !ok || !s.Hasher.Outdated(hash) {
 		return ok, "", err
 	}

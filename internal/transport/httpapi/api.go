@@ -80,11 +80,8 @@ func (a *API) authenticate(ctx context.Context, r Route) (context.Context, error
 			access = c.accessCookie
 		}
 	}
-	id, err := a.Sessions.Check(ctx, access)
+	id, err := a.check(ctx, access, c.bearer != "")
 	if err != nil {
-		if c.bearer != "" {
-			err = web.TokenRefused{Err: err}
-		}
 		return ctx, err
 	}
 	if c.cookie && r.changes() {
@@ -100,4 +97,14 @@ func (a *API) authenticate(ctx context.Context, r Route) (context.Context, error
 		return ctx, fault.New(fault.AudienceNotAllowed)
 	}
 	return context.WithValue(ctx, identityKey{}, id), nil
+}
+
+// check checks an access token. A bearer token that is refused is told in the
+// WWW-Authenticate header, too.
+func (a *API) check(ctx context.Context, access string, bearer bool) (session.Identity, error) {
+	id, err := a.Sessions.Check(ctx, access)
+	if err != nil && bearer && access != "" {
+		err = web.TokenRefused{Err: err}
+	}
+	return id, err
 }

@@ -48,13 +48,12 @@ func (p Proxies) trust(a netip.Addr) bool {
 // parseIP reads an address with or without a port, in the form that IPv4
 // prefixes match.
 func parseIP(s string) (netip.Addr, bool) {
+	if withPort, err := netip.ParseAddrPort(s); err == nil { // a peer, so first
+		return withPort.Addr().Unmap().WithZone(""), true
+	}
 	a, err := netip.ParseAddr(strings.Trim(s, "[]"))
 	if err != nil {
-		withPort, err := netip.ParseAddrPort(s)
-		if err != nil {
-			return a, false
-		}
-		a = withPort.Addr()
+		return a, false
 	}
 	return a.Unmap().WithZone(""), true
 }
