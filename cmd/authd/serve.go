@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -39,7 +40,7 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w (another authd may be running already; otherwise set APP__PORT)", cfg.ListenAddr(), err)
 	}
-	s, err := server.New(e.ctx, cfg, log, server.Options{Migrate: c.Migrate, Hash: hashIn()})
+	s, err := server.New(e.ctx, cfg, log, server.Options{Migrate: c.Migrate, Hash: hashIn(cfg)})
 	if err != nil {
 		listener.Close()
 		return err
@@ -49,20 +50,14 @@ func (c *serveCmd) Run(e *env) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
 	}
+	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) == 1 {
+		runtime.GOMAXPROCS(2) // else all wait while SQLite waits for the disk
+	}
 	log.Info("listening", "address", listener.Addr().String(), "database", engine(cfg))
 	if cfg.Development() {
 		fmt.Fprint(e.out, welcome(cfg, listener.Addr(), s.FirstAdmin))
 	}
 	return s.Run(e.ctx, listener)
-}
-
-// hashIn is the command of the process that hashes; without one, this one does.
-func hashIn() []string {
-	self, err := os.Executable()
-	if err != nil {
-		return nil
-	}
-	return []string{self, hashCommand}
 }
 
 func engine(cfg *config.Config) string {

@@ -126,6 +126,7 @@ type Password struct {
 	Argon2Iterations  int `env:"ARGON2_ITERATIONS" default:"2" min:"1" max:"1000" doc:"Passes over that memory."`
 	Argon2Parallelism int `env:"ARGON2_PARALLELISM" default:"1" min:"1" max:"255" doc:"Lanes of one hash."`
 	HashWorkers       int `env:"HASH_WORKERS" default:"0" min:"0" max:"1024" doc:"Hashes that run at once. 0 means one for each core."`
+	HashNiceness      int `env:"HASH_NICENESS" default:"19" min:"0" max:"19" doc:"How far hashing, which has a process of its own, stands back behind everything else on the machine: 19 keeps the other endpoints quick in a flood of sign-ins; lower it if other programs keep this machine's cores busy and signing in is slow."`
 }
 
 // Email is the section EMAIL__.

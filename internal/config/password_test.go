@@ -33,7 +33,7 @@ func TestThePasswordPolicyHasBounds(t *testing.T) {
 
 func TestTheDefaultPolicyIsTheContract(t *testing.T) {
 	got := mustLoad(t, nil, nil).Password
-	got.Argon2MemoryKiB, got.Argon2Iterations, got.Argon2Parallelism, got.HashWorkers = 0, 0, 0, 0
+	got.Argon2MemoryKiB, got.Argon2Iterations, got.Argon2Parallelism, got.HashWorkers, got.HashNiceness = 0, 0, 0, 0, 0
 	want := Password{MinLength: 8, MaxLength: 128, RequireUppercase: true, RequireDigit: true, RequireSpecial: true}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

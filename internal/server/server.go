@@ -152,7 +152,7 @@ func (s *Server) build(ctx context.Context, secrets secrets, o Options) error {
 	hasher.Metrics = s.metrics
 	if len(o.Hash) > 0 {
 		s.hashes = secret.NewWorker(s.log, o.Hash...)
-		hasher.Worker = s.hashes
+		hasher.In(s.hashes)
 	}
 	passwords, err := passwordsOf(cfg, hasher)
 	if err != nil {

@@ -85,10 +85,13 @@ func (s *Service) outdated(ctx context.Context, id uuid.UUID) error {
 	return fault.New(fault.TokenExpired)
 }
 
-// lookWithin bounds a look into SQL while the tail is out of date. Whoever asks
-// then gets service_unavailable instead of waiting for a database that may be
-// cut off.
-const lookWithin = time.Second
+// How long a look into SQL may take: less while the tail is out of date. Whoever
+// asks then gets service_unavailable instead of waiting for a database that may
+// be cut off.
+const (
+	lookLongest = 10 * time.Second
+	lookWithin  = time.Second
+)
 
 // state returns a live session from the cache, or from SQL when the cache may
 // not be asked, does not know it, or knows an older state than the token's.
@@ -102,11 +105,12 @@ func (s *Service) state(ctx context.Context, id uuid.UUID, epoch int64) (live, e
 		}
 	}
 	s.Metrics.Check("sql")
+	within := lookLongest
 	if !fresh { // SQL did not answer the tail either: better no answer soon than one late
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, lookWithin)
-		defer cancel()
+		within = lookWithin
 	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
 	position := s.feed.Position()
 	sess, u, found, err := load(ctx, s.db.Read(), id)
 	if err != nil {

@@ -30,19 +30,19 @@ const queueFor = 32
 // and when too many wait the rest are refused at once with service_unavailable.
 type Hasher struct {
 	Metrics *metric.Metrics // may be nil
-	Worker  *Worker         // computes the hashes; nil means that this process does
 
 	cost    Cost
-	running chan struct{} // one place per worker
+	worker  *Worker       // computes the hashes; nil means that this process does
+	running chan struct{} // one place for each that may be computed now
 	waiting chan struct{} // one place per caller inside, running or not
 	others  chan struct{} // half of those places: strangers and new hashes must not starve those who are known
 	decoy   string
 }
 
-// NewHasher makes a pool. workers 0 means one per core.
+// NewHasher makes a pool of this process. workers 0 means one per core.
 func NewHasher(cost Cost, workers int) *Hasher {
 	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
+		workers = min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 	}
 	h := &Hasher{
 		cost:    cost,
@@ -51,6 +51,14 @@ func NewHasher(cost Cost, workers int) *Hasher {
 		others:  make(chan struct{}, workers*queueFor/2),
 	}
 	h.decoy = encode(cost, Bytes(16), Bytes(32))
+	return h
+}
+
+// In has the hashes computed by another process. It gets one more than it has
+// workers, so that it has the next at hand when it is done with one.
+func (h *Hasher) In(w *Worker) *Hasher {
+	h.worker = w
+	h.running = make(chan struct{}, cap(h.running)+1)
 	return h
 }
 
@@ -192,8 +200,8 @@ func (t *Turn) Leave() {
 
 // derive is the slow part of Argon2id.
 func (h *Hasher) derive(c Cost, password string, salt []byte, n uint32) []byte {
-	if h.Worker != nil {
-		if r, ok := h.Worker.do(order{Cost: c, Salt: salt, Password: password, Length: n}); ok {
+	if h.worker != nil {
+		if r, ok := h.worker.do(order{Cost: c, Salt: salt, Password: password, Length: n}); ok {
 			return r.Key
 		}
 	}
@@ -202,8 +210,8 @@ func (h *Hasher) derive(c Cost, password string, salt []byte, n uint32) []byte {
 
 // matchesBcrypt is the slow part of bcrypt.
 func (h *Hasher) matchesBcrypt(hash, password string) bool {
-	if h.Worker != nil {
-		if r, ok := h.Worker.do(order{Bcrypt: hash, Password: password}); ok {
+	if h.worker != nil {
+		if r, ok := h.worker.do(order{Bcrypt: hash, Password: password}); ok {
 			return r.Matches
 		}
 	}

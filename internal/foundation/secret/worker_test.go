@@ -21,7 +21,7 @@ func TestServesHashesForTheOthers(t *testing.T) {
 	if flag.Arg(0) != "serve-hashes" {
 		t.Skip("it is a process for the other tests")
 	}
-	if err := StandBack(); err != nil {
+	if err := StandBack(7); err != nil {
 		panic(err)
 	}
 	ServeHashes(os.Stdin, os.Stdout)
@@ -30,10 +30,9 @@ func TestServesHashesForTheOthers(t *testing.T) {
 
 func workerHasher(t *testing.T, command ...string) *Hasher {
 	t.Helper()
-	h := NewHasher(Cost{MemoryKiB: 64, Iterations: 1, Parallelism: 1}, 4)
-	h.Worker = NewWorker(slog.New(slog.DiscardHandler), command...)
-	t.Cleanup(h.Worker.Close)
-	return h
+	w := NewWorker(slog.New(slog.DiscardHandler), command...)
+	t.Cleanup(w.Close)
+	return NewHasher(Cost{MemoryKiB: 64, Iterations: 1, Parallelism: 1}, 4).In(w)
 }
 
 // pid is the worker's process, from what the kernel lists as our children.
@@ -96,7 +95,7 @@ func TestAWorkerHashesAsThisProcessDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, rest, _ := strings.Cut(string(stat), ") ")
-	if nice := strings.Fields(rest)[16]; nice != strconv.Itoa(niceness) {
+	if nice := strings.Fields(rest)[16]; nice != "7" {
 		t.Errorf("its niceness is %s", nice)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -25,7 +24,7 @@ const (
 	// MaxBody bounds every request body.
 	MaxBody = 64 << 10
 
-	// RequestTimeout bounds the work of one request.
+	// RequestTimeout bounds the work of one request; Mux sees to it.
 	RequestTimeout = 15 * time.Second
 )
 
@@ -85,20 +84,27 @@ func userAgent(ua string) string {
 // secure sets the headers that every answer carries. Pages and cacheable answers
 // overwrite them.
 func secure(https bool) Middleware {
-	fixed := map[string][]string{ // shared by all answers: Set and Add never change a slice of capacity 1
-		"X-Content-Type-Options":  {"nosniff"},
-		"X-Frame-Options":         {"DENY"},
-		"Referrer-Policy":         {"no-referrer"},
-		"Content-Security-Policy": {"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"},
-		"Cache-Control":           {"no-store"},
-		"Pragma":                  {"no-cache"},
+	type header struct {
+		name   string
+		values []string // shared by all answers: Set and Add never change a slice of capacity 1
+	}
+	fixed := []header{
+		{"X-Content-Type-Options", []string{"nosniff"}},
+		{"X-Frame-Options", []string{"DENY"}},
+		{"Referrer-Policy", []string{"no-referrer"}},
+		{"Content-Security-Policy", []string{"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"}},
+		{"Cache-Control", []string{"no-store"}},
+		{"Pragma", []string{"no-cache"}},
 	}
 	if https {
-		fixed["Strict-Transport-Security"] = []string{"max-age=63072000; includeSubDomains"}
+		fixed = append(fixed, header{"Strict-Transport-Security", []string{"max-age=63072000; includeSubDomains"}})
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			maps.Copy(w.Header(), fixed)
+			h := w.Header()
+			for _, f := range fixed {
+				h[f.name] = f.values
+			}
 			next.ServeHTTP(w, r)
 		})
 	}
@@ -131,7 +137,7 @@ func recoverPanic(log *slog.Logger) Middleware {
 }
 
 // observe is the outermost layer. It names the request, says where it came from,
-// bounds its body and its time, and logs, counts and traces it: never a path, a
+// bounds its body, and logs, counts and traces it: never a path, a
 // query, a header or a body. All that rides on the context is put there at once,
 // since every change of it copies the request.
 func (e Edge) observe(next http.Handler) http.Handler {
@@ -144,9 +150,7 @@ func (e Edge) observe(next http.Handler) http.Handler {
 		w.Header().Set(correlationHeader, id)
 		origin := audit.Origin{IP: e.Proxies.clientIP(r), UserAgent: userAgent(r.UserAgent()), CorrelationID: id}
 		matched := &match{route: "unmatched"}
-		ctx, cancel := context.WithTimeout(r.Context(), RequestTimeout)
-		defer cancel()
-		ctx, span := trace.StartRequest(ctx, r)
+		ctx, span := trace.StartRequest(r.Context(), r)
 		ctx = context.WithValue(audit.WithOrigin(ctx, origin), matchKey{}, matched)
 		rec := &recorder{ResponseWriter: w}
 		r = r.WithContext(ctx)

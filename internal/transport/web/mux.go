@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -39,9 +40,15 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if matched, ok := r.Context().Value(matchKey{}).(*match); ok && pattern != "" {
 		matched.route = pattern
 	}
-	if err := m.Gate.admit(w, r, pattern, m.policies[pattern]); err != nil {
+	policy := m.policies[pattern]
+	if err := m.Gate.admit(w, r, pattern, policy); err != nil {
 		WriteFault(w, r, m.log, err)
 		return
+	}
+	if policy.Class != Machine { // which answers from memory, and bounds its own look into SQL
+		ctx, cancel := context.WithTimeout(r.Context(), RequestTimeout)
+		defer cancel()
+		r = r.WithContext(ctx)
 	}
 	switch {
 	case strings.Contains(pattern, "{"):
