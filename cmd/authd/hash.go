@@ -17,24 +17,28 @@ const hashCommand = "hash-passwords"
 
 // hashPasswords serves the authd that started it until that ends. Signals are
 // for that one, which finishes what is in flight.
-func hashPasswords(niceness string) int {
+func hashPasswords(niceness, most string) int {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM)
 	n, err := strconv.Atoi(niceness)
-	if err == nil {
-		err = secret.StandBack(n)
+	m, err2 := strconv.Atoi(most)
+	if err != nil || err2 != nil {
+		return 2
 	}
-	if err != nil {
+	if err := secret.StandBack(n); err != nil {
 		fmt.Fprintf(os.Stderr, "authd %s: the priority stays: %v\n", hashCommand, err)
 	}
-	secret.ServeHashes(os.Stdin, os.Stdout)
+	secret.ServeHashes(os.Stdin, os.Stdout, m)
 	return 0
 }
 
-// hashIn is the command of the process that hashes; without one, this one does.
+// hashIn is the command of the process that hashes. On Linux it is this very
+// program, even if another version has been put in its place meanwhile.
 func hashIn(cfg *config.Config) []string {
-	self, err := os.Executable()
-	if err != nil {
-		return nil
+	self := "/proc/self/exe"
+	if _, err := os.Stat(self); err != nil {
+		if self, err = os.Executable(); err != nil {
+			return nil
+		}
 	}
 	return []string{self, hashCommand, strconv.Itoa(cfg.Password.HashNiceness)}
 }

@@ -14,8 +14,8 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == hashCommand {
-		os.Exit(hashPasswords(os.Args[2]))
+	if len(os.Args) == 4 && os.Args[1] == hashCommand {
+		os.Exit(hashPasswords(os.Args[2], os.Args[3]))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/authsdk/authsdk/internal/core/token"
+	"github.com/authsdk/authsdk/internal/core/user"
 	"github.com/authsdk/authsdk/internal/foundation/db"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/platform/revocation"
@@ -75,7 +76,7 @@ func (s *Service) Check(ctx context.Context, access string) (id Identity, err er
 // outdated tells why a token of a lower epoch is refused: its session has ended,
 // or what it says is no longer so and a refresh brings a better one.
 func (s *Service) outdated(ctx context.Context, id uuid.UUID) error {
-	sess, u, found, err := load(ctx, s.db.Read(), id)
+	sess, u, found, err := s.look(ctx, id, s.feed.Fresh())
 	switch {
 	case err != nil:
 		return err
@@ -93,6 +94,16 @@ const (
 	lookWithin  = time.Second
 )
 
+func (s *Service) look(ctx context.Context, id uuid.UUID, fresh bool) (Session, user.User, bool, error) {
+	within := lookLongest
+	if !fresh { // SQL did not answer the tail either: better no answer soon than one late
+		within = lookWithin
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	return load(ctx, s.db.Read(), id)
+}
+
 // state returns a live session from the cache, or from SQL when the cache may
 // not be asked, does not know it, or knows an older state than the token's.
 func (s *Service) state(ctx context.Context, id uuid.UUID, epoch int64) (live, error) {
@@ -105,14 +116,8 @@ func (s *Service) state(ctx context.Context, id uuid.UUID, epoch int64) (live, e
 		}
 	}
 	s.Metrics.Check("sql")
-	within := lookLongest
-	if !fresh { // SQL did not answer the tail either: better no answer soon than one late
-		within = lookWithin
-	}
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
 	position := s.feed.Position()
-	sess, u, found, err := load(ctx, s.db.Read(), id)
+	sess, u, found, err := s.look(ctx, id, fresh)
 	if err != nil {
 		return live{}, err
 	}

@@ -124,8 +124,9 @@ func (s *Service) move(ctx context.Context, sess Session, u user.User, what verd
 		if done, err = advance(ctx, tx, sess.ID, sess.rotation, next, s.slide(sess, now), now); err != nil || !done {
 			return err
 		}
-		sess.rotation = next
-		return audit.Record(ctx, tx, now, moved(sess, u, what)...)
+		after := sess
+		after.rotation = next
+		return audit.Record(ctx, tx, now, moved(after, u, what)...)
 	})
 	return done, err
 }

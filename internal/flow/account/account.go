@@ -114,6 +114,11 @@ func (s *Service) checkPassword(ctx context.Context, caller session.Identity, u 
 	if err != nil {
 		return err
 	}
+	turn, err := s.Passwords.Reserve(true) // before anything is written
+	if err != nil {
+		return err
+	}
+	defer turn.Leave()
 	var attempt risk.Attempt
 	err = s.DB.Write(ctx, func(tx *db.Tx) error {
 		attempt, err = s.Risk.Charge(ctx, tx, s.Clock.Now(), u.Email, place)
@@ -126,7 +131,7 @@ func (s *Service) checkPassword(ctx context.Context, caller session.Identity, u 
 	if err != nil {
 		return err
 	}
-	right, _, err := s.Passwords.Verify(ctx, "current_password", hash, given, true)
+	right, _, err := s.Passwords.VerifyIn(ctx, turn, "current_password", hash, given)
 	if err != nil { // nothing was guessed
 		settle, done := db.Settle(ctx)
 		defer done()

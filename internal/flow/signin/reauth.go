@@ -45,6 +45,11 @@ func (s *Service) Reauth(ctx context.Context, caller session.Identity, pass stri
 	if err != nil {
 		return "", err
 	}
+	turn, err := s.Passwords.Reserve(true)
+	if err != nil {
+		return "", err
+	}
+	defer turn.Leave()
 	attempt, err := s.charge(ctx, u.Email, place)
 	if fault.Has(err, fault.AccountLocked) {
 		why := err
@@ -53,7 +58,7 @@ func (s *Service) Reauth(ctx context.Context, caller session.Identity, pass stri
 	if err != nil {
 		return "", err
 	}
-	right, better, err := s.Passwords.Verify(ctx, "password", hash, pass, true)
+	right, better, err := s.Passwords.VerifyIn(ctx, turn, "password", hash, pass)
 	if err != nil {
 		return "", first(s.takeBack(ctx, attempt), err)
 	}

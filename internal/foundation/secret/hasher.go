@@ -3,6 +3,7 @@ package secret
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -33,6 +34,7 @@ type Hasher struct {
 
 	cost    Cost
 	worker  *Worker       // computes the hashes; nil means that this process does
+	here    chan struct{} // one place for each that this process computes in its stead
 	running chan struct{} // one place for each that may be computed now
 	waiting chan struct{} // one place per caller inside, running or not
 	others  chan struct{} // half of those places: strangers and new hashes must not starve those who are known
@@ -54,11 +56,12 @@ func NewHasher(cost Cost, workers int) *Hasher {
 	return h
 }
 
-// In has the hashes computed by another process. It gets one more than it has
-// workers, so that it has the next at hand when it is done with one.
+// In has the hashes computed by a worker of as many workers. It is sent one
+// more, so that it has the next at hand when it is done with one.
 func (h *Hasher) In(w *Worker) *Hasher {
-	h.worker = w
-	h.running = make(chan struct{}, cap(h.running)+1)
+	h.worker, h.here = w, make(chan struct{}, cap(h.running))
+	w.most = cap(h.running)
+	h.running = make(chan struct{}, w.most+1)
 	return h
 }
 
@@ -73,7 +76,11 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	salt := Bytes(16)
-	return encode(h.cost, salt, h.derive(h.cost, password, salt, 32)), nil
+	key, err := h.derive(h.cost, password, salt, 32)
+	if err != nil {
+		return "", err
+	}
+	return encode(h.cost, salt, key), nil
 }
 
 // Verify reports whether password made the hash, in a turn of its own.
@@ -99,7 +106,7 @@ func (t *Turn) Verify(ctx context.Context, hash, password string) (bool, error) 
 		if err := t.wait(ctx); err != nil {
 			return false, err
 		}
-		return h.matchesBcrypt(hash, password), nil
+		return h.matchesBcrypt(hash, password)
 	}
 	cost, salt, want, err := decode(hash)
 	if err != nil {
@@ -108,7 +115,8 @@ func (t *Turn) Verify(ctx context.Context, hash, password string) (bool, error) 
 	if err := t.wait(ctx); err != nil {
 		return false, err
 	}
-	return Equal(h.derive(cost, password, salt, uint32(len(want))), want) && there, nil
+	key, err := h.derive(cost, password, salt, uint32(len(want)))
+	return err == nil && Equal(key, want) && there, err
 }
 
 // Recognised reports whether Verify can read a hash.
@@ -199,23 +207,28 @@ func (t *Turn) Leave() {
 }
 
 // derive is the slow part of Argon2id.
-func (h *Hasher) derive(c Cost, password string, salt []byte, n uint32) []byte {
-	if h.worker != nil {
-		if r, ok := h.worker.do(order{Cost: c, Salt: salt, Password: password, Length: n}); ok {
-			return r.Key
-		}
-	}
-	return c.key(password, salt, n)
+func (h *Hasher) derive(c Cost, password string, salt []byte, n uint32) ([]byte, error) {
+	r, err := h.compute(order{Cost: c, Salt: salt, Password: password, Length: n})
+	return r.Key, err
 }
 
 // matchesBcrypt is the slow part of bcrypt.
-func (h *Hasher) matchesBcrypt(hash, password string) bool {
-	if h.worker != nil {
-		if r, ok := h.worker.do(order{Bcrypt: hash, Password: password}); ok {
-			return r.Matches
-		}
+func (h *Hasher) matchesBcrypt(hash, password string) (bool, error) {
+	r, err := h.compute(order{Bcrypt: hash, Password: password})
+	return r.Matches, err
+}
+
+func (h *Hasher) compute(o order) (result, error) {
+	if h.worker == nil {
+		return o.compute(), nil
 	}
-	return matchesBcrypt(hash, password)
+	r, err := h.worker.do(o)
+	if errors.Is(err, errNoWorker) { // better slowly than not at all
+		h.here <- struct{}{}
+		defer func() { <-h.here }()
+		return o.compute(), nil
+	}
+	return r, err
 }
 
 func (c Cost) key(password string, salt []byte, n uint32) []byte {

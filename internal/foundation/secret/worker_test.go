@@ -12,6 +12,9 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/authsdk/authsdk/internal/foundation/fault"
 )
 
 // asWorker has this test program serve hashes.
@@ -24,7 +27,7 @@ func TestServesHashesForTheOthers(t *testing.T) {
 	if err := StandBack(7); err != nil {
 		panic(err)
 	}
-	ServeHashes(os.Stdin, os.Stdout)
+	ServeHashes(os.Stdin, os.Stdout, 2)
 	os.Exit(0)
 }
 
@@ -35,28 +38,15 @@ func workerHasher(t *testing.T, command ...string) *Hasher {
 	return NewHasher(Cost{MemoryKiB: 64, Iterations: 1, Parallelism: 1}, 4).In(w)
 }
 
-// pid is the worker's process, from what the kernel lists as our children.
-func pid(t *testing.T) int {
+// pid is that of the worker's process.
+func pid(t *testing.T, h *Hasher) int {
 	t.Helper()
-	var found []int
-	tasks, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		t.Skip("this needs Linux")
+	h.worker.mu.Lock()
+	defer h.worker.mu.Unlock()
+	if h.worker.process == nil {
+		t.Fatal("there is no process")
 	}
-	for _, task := range tasks {
-		children, _ := os.ReadFile("/proc/self/task/" + task.Name() + "/children")
-		for _, field := range strings.Fields(string(children)) {
-			n, _ := strconv.Atoi(field)
-			command, _ := os.ReadFile("/proc/" + field + "/cmdline")
-			if strings.Contains(string(command), "serve-hashes") {
-				found = append(found, n)
-			}
-		}
-	}
-	if len(found) != 1 {
-		t.Fatalf("the worker's processes: %v", found)
-	}
-	return found[0]
+	return h.worker.process.Process.Pid
 }
 
 func TestAWorkerHashesAsThisProcessDoes(t *testing.T) {
@@ -90,9 +80,9 @@ func TestAWorkerHashesAsThisProcessDoes(t *testing.T) {
 		t.Errorf("bcrypt, a wrong password: %v %v", ok, err)
 	}
 
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid(t)) + "/stat")
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid(t, h)) + "/stat")
 	if err != nil {
-		t.Fatal(err)
+		t.Skip("the rest needs Linux")
 	}
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	if nice := strings.Fields(rest)[16]; nice != "7" {
@@ -108,7 +98,7 @@ func TestAWorkerThatDiesIsStartedAgain(t *testing.T) {
 	}
 	var seen []int
 	for range 3 {
-		id := pid(t)
+		id := pid(t, h)
 		if slices.Contains(seen, id) {
 			t.Fatal("it is the one that was killed")
 		}
@@ -124,9 +114,8 @@ func TestAWorkerThatDiesIsStartedAgain(t *testing.T) {
 
 func TestWithoutAWorkerThisProcessHashes(t *testing.T) {
 	for name, command := range map[string][]string{
-		"a program that is not there":   {"/nowhere/authd", "hash-passwords"},
-		"a program that ends at once":   {"/bin/false"},
-		"a program that says something": {"/bin/echo", "hello"},
+		"a program that is not there": {"/nowhere/authd", "hash-passwords"},
+		"a folder":                    {"/tmp"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := workerHasher(t, command...)
@@ -136,6 +125,33 @@ func TestWithoutAWorkerThisProcessHashes(t *testing.T) {
 			}
 			if ok, err := h.Verify(t.Context(), hash, "x", true); !ok || err != nil {
 				t.Errorf("%v %v", ok, err)
+			}
+		})
+	}
+}
+
+// Neither a wrong password nor a wait without end.
+func TestAWorkerThatDoesNotAnswerIsUnavailable(t *testing.T) {
+	hash, err := NewHasher(Cost{MemoryKiB: 64, Iterations: 1, Parallelism: 1}, 1).Hash(t.Context(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, command := range map[string][]string{
+		"it ends at once":      {"/bin/false"},
+		"it says other things": {"/bin/echo", "hello"},
+		"it is silent":         {"/bin/sleep", "600"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := workerHasher(t, command...)
+			h.worker.patient = 50 * time.Millisecond
+			if ok, err := h.Verify(t.Context(), hash, "x", true); ok || !fault.Has(err, fault.ServiceUnavailable) {
+				t.Errorf("%v %v", ok, err)
+			}
+			if _, err := h.Hash(t.Context(), "x"); !fault.Has(err, fault.ServiceUnavailable) {
+				t.Error(err)
+			}
+			if n := h.Waiting(); n != 0 {
+				t.Errorf("%d places are not given back", n)
 			}
 		})
 	}

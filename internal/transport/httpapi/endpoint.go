@@ -190,8 +190,11 @@ func plain(pattern, summary string, h web.Handler, document func(op *huma.Operat
 		op := r.operation(a, api)
 		document(&op, api)
 		api.OpenAPI().AddOperation(&op)
-		if r.Auth != Machine { // of those who sign in, no handler is plain
+		switch {
+		case !r.Auth.user():
 			return h
+		case r.Auth != Machine:
+			panic(r.Pattern + ": a plain route is for services or for anybody")
 		}
 		return func(w http.ResponseWriter, req *http.Request) error {
 			if _, err := a.check(req.Context(), web.Bearer(req), true); err != nil {

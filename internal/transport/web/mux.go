@@ -45,7 +45,8 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		WriteFault(w, r, m.log, err)
 		return
 	}
-	if policy.Class != Machine { // which answers from memory, and bounds its own look into SQL
+	// What services read is answered from memory, and bounds its own looks into SQL.
+	if policy.Class != Machine || r.Method != http.MethodGet {
 		ctx, cancel := context.WithTimeout(r.Context(), RequestTimeout)
 		defer cancel()
 		r = r.WithContext(ctx)
