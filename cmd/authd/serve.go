@@ -14,10 +14,10 @@ import (
 	"github.com/authsdk/authsdk/internal/server"
 )
 
-// garbagePercent lets the heap grow to three times what is alive, not twice,
+// garbagePercent lets the heap grow to four times what is alive, not twice,
 // between collections: what is alive is small, and collecting it was a tenth of
 // the processor time of the short requests. GOGC in the environment goes before.
-const garbagePercent = 200
+const garbagePercent = 300
 
 type serveCmd struct {
 	Migrate bool `help:"Migrate PostgreSQL first. SQLite always is."`
