@@ -7,6 +7,7 @@ package metric
 import (
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,12 +20,14 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	requests  *prometheus.CounterVec
+	answers   found[answer, answered]
 	durations *prometheus.HistogramVec
 	logins    *prometheus.CounterVec
 	signups   *prometheus.CounterVec
 	refreshes *prometheus.CounterVec
 	checks    map[string]prometheus.Counter // by source: found once, as each request counts here
 	limited   *prometheus.CounterVec
+	decisions found[decision, prometheus.Counter]
 	mails     *prometheus.CounterVec
 	jobs      *prometheus.CounterVec
 	jobTime   *prometheus.HistogramVec
@@ -83,10 +86,48 @@ func (m *Metrics) Handler() http.Handler {
 
 // Request counts an answered request.
 func (m *Metrics) Request(method, route string, status int, took time.Duration) {
-	if m != nil {
-		m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
-		m.durations.WithLabelValues(method, route).Observe(took.Seconds())
+	if m == nil {
+		return
 	}
+	a := m.answers.of(answer{method, route, status}, func() answered {
+		return answered{m.requests.WithLabelValues(method, route, strconv.Itoa(status)), m.durations.WithLabelValues(method, route)}
+	})
+	a.count.Inc()
+	a.time.Observe(took.Seconds())
+}
+
+type answer struct {
+	method, route string
+	status        int
+}
+
+type answered struct {
+	count prometheus.Counter
+	time  prometheus.Observer
+}
+
+// found remembers counters that are asked for all the time: finding one by its
+// labels costs more than to count.
+type found[K comparable, V any] struct {
+	mu sync.RWMutex
+	by map[K]V
+}
+
+func (f *found[K, V]) of(k K, find func() V) V {
+	f.mu.RLock()
+	v, ok := f.by[k]
+	f.mu.RUnlock()
+	if ok {
+		return v
+	}
+	v = find()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.by == nil {
+		f.by = map[K]V{}
+	}
+	f.by[k] = v
+	return v
 }
 
 // Login counts a sign-in: outcome is success or an error code.
@@ -122,11 +163,14 @@ func (m *Metrics) Limit(rule string, allowed bool, store string) {
 	if m == nil {
 		return
 	}
-	decision := "allowed"
-	if !allowed {
-		decision = "denied"
-	}
-	m.limited.WithLabelValues(rule, decision, store).Inc()
+	m.decisions.of(decision{rule, store, allowed}, func() prometheus.Counter {
+		return m.limited.WithLabelValues(rule, pick(allowed, "allowed", "denied"), store)
+	}).Inc()
+}
+
+type decision struct {
+	rule, store string
+	allowed     bool
 }
 
 // Mail counts a mail that was handed over, or was not.

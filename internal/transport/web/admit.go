@@ -95,7 +95,9 @@ func (g *Gate) admit(w http.ResponseWriter, r *http.Request, pattern string, p P
 		// address in excess costs one look.
 		d = g.Limiter.AllowAll(r.Context(), limit.Check{Rule: g.Limits.ceiling(), Key: holder}, own)
 	}
-	ShowLimit(w, d)
+	if p.Class != Machine || !d.Allowed { // services need not count: it would cost them and us a tenth of a check
+		ShowLimit(w, d)
+	}
 	if !d.Allowed {
 		return fault.Retry(fault.RateLimited, d.RetryAfter)
 	}

@@ -236,6 +236,17 @@ func TestTheClientIsToldItsBudget(t *testing.T) {
 			t.Error(h)
 		}
 	})
+	t.Run("a service is told only when there is none", func(t *testing.T) {
+		g := newGated(t, Limits{Default: 1, Login: 1, Token: 1})
+		for range machineTimes {
+			if h := g.send(jo, "GET /validate").Header(); h.Get("RateLimit-Limit") != "" {
+				t.Fatal(h)
+			}
+		}
+		if h := g.send(jo, "GET /validate").Header(); h.Get("RateLimit-Remaining") != "0" || h.Get("Retry-After") == "" {
+			t.Error(h)
+		}
+	})
 	t.Run("of what is not counted nothing is told", func(t *testing.T) {
 		if h := g.send(jo, "GET /health").Header(); h.Get("RateLimit-Limit") != "" {
 			t.Error(h)

@@ -10,8 +10,9 @@ import (
 
 const app = "https://app.example.com"
 
-// secured checks the headers that every answer carries, whatever it is.
-func secured(t *testing.T, h http.Header, https bool) {
+// secured checks the headers that every answer carries, whatever it is, and
+// those that only services do without.
+func secured(t *testing.T, h http.Header, https, service bool) {
 	t.Helper()
 	want := map[string]string{
 		"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
@@ -21,6 +22,9 @@ func secured(t *testing.T, h http.Header, https bool) {
 	}
 	if https {
 		want["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
+	}
+	if service {
+		want["Referrer-Policy"], want["Pragma"] = "", ""
 	}
 	for name, value := range want {
 		if got := h.Values(name); strings.Join(got, "|") != value {
@@ -44,6 +48,7 @@ func shop(t *testing.T, https bool, origins ...string) http.Handler {
 		mux.Handle(pattern, handler(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) }))
 	}
 	mux.Handle("GET /panics", handler(func(http.ResponseWriter, *http.Request) { panic("now") }))
+	mux.HandleAs(Policy{Class: Machine}, "GET /checked", handler(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	mux.HandleAs(Policy{Class: Login}, "GET /scarce", handler(func(http.ResponseWriter, *http.Request) {}))
 	return Wrap(mux, Edge{Log: quietLog, HTTPS: https, Origins: origins}.Chain())
 }
@@ -89,13 +94,14 @@ func TestEveryKindOfAnswerIsSecured(t *testing.T) {
 			{"a preflight", "OPTIONS", "/good", []string{"Origin", app, "Access-Control-Request-Method", "POST"}, 204},
 			{"a preflight of another origin", "OPTIONS", "/good", []string{"Origin", "https://evil.example", "Access-Control-Request-Method", "POST"}, 405},
 			{"OPTIONS", "OPTIONS", "/good", nil, 405},
+			{"a service's check", "GET", "/checked", nil, 204},
 		} {
 			t.Run(row.name, func(t *testing.T) {
 				w := ask(h, row.method, row.path, row.headers...)
 				if w.Code != row.status {
 					t.Errorf("%d, want %d", w.Code, row.status)
 				}
-				secured(t, w.Header(), https)
+				secured(t, w.Header(), https, strings.HasPrefix(row.name, "a service") || row.name == "a preflight")
 			})
 		}
 	}

@@ -35,7 +35,7 @@ func FuzzPath(f *testing.F) {
 		if w.Code >= 500 {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
-		secured(t, w.Header(), false)
+		secured(t, w.Header(), false, false)
 		if w.Code == http.StatusNotFound || w.Code == http.StatusMethodNotAllowed {
 			var body Envelope
 			if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || body.Code == "" {
@@ -71,7 +71,7 @@ func FuzzRequestHeaders(f *testing.F) {
 		if w.Code != http.StatusNoContent {
 			t.Errorf("%d", w.Code)
 		}
-		secured(t, w.Header(), false)
+		secured(t, w.Header(), false, false)
 		if id := w.Header().Get(correlationHeader); !goodID(id) {
 			t.Errorf("id %q", id)
 		}

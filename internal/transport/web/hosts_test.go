@@ -127,7 +127,7 @@ func TestAHostThatIsNotListedIsRefusedEverywhereButForMachines(t *testing.T) {
 			if strings.Contains(w.Body.String(), "evil") {
 				t.Error("the host comes back")
 			}
-			secured(t, w.Header(), false)
+			secured(t, w.Header(), false, false)
 		})
 	}
 }

@@ -2,8 +2,10 @@ package web
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -18,7 +20,7 @@ import (
 )
 
 const (
-	correlationHeader = "X-Correlation-ID"
+	correlationHeader = "X-Correlation-Id" // X-Correlation-ID, as net/http writes it: no look-up has to change it
 	maxUserAgent      = 1024
 
 	// MaxBody bounds every request body.
@@ -65,6 +67,17 @@ func goodID(id string) bool {
 	})
 }
 
+// newID makes a UUID that names a request. Nothing depends on its being hard to
+// guess.
+func newID() string {
+	var id uuid.UUID
+	binary.NativeEndian.PutUint64(id[:8], rand.Uint64())
+	binary.NativeEndian.PutUint64(id[8:], rand.Uint64())
+	id[6] = id[6]&0x0f | 0x40 // version 4
+	id[8] = id[8]&0x3f | 0x80 // RFC 9562
+	return id.String()
+}
+
 // userAgent makes the header storable: valid text, no control characters,
 // bounded.
 func userAgent(ua string) string {
@@ -81,8 +94,8 @@ func userAgent(ua string) string {
 	return ua
 }
 
-// secure sets the headers that every answer carries. Pages and cacheable answers
-// overwrite them.
+// secure sets the headers that every answer carries; the mux adds those for
+// browsers. Pages and cacheable answers overwrite them.
 func secure(https bool) Middleware {
 	type header struct {
 		name   string
@@ -91,10 +104,8 @@ func secure(https bool) Middleware {
 	fixed := []header{
 		{"X-Content-Type-Options", []string{"nosniff"}},
 		{"X-Frame-Options", []string{"DENY"}},
-		{"Referrer-Policy", []string{"no-referrer"}},
 		{"Content-Security-Policy", []string{"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"}},
 		{"Cache-Control", []string{"no-store"}},
-		{"Pragma", []string{"no-cache"}},
 	}
 	if https {
 		fixed = append(fixed, header{"Strict-Transport-Security", []string{"max-age=63072000; includeSubDomains"}})
@@ -145,16 +156,18 @@ func (e Edge) observe(next http.Handler) http.Handler {
 		start := time.Now()
 		id := r.Header.Get(correlationHeader)
 		if !goodID(id) {
-			id = uuid.NewString()
+			id = newID()
 		}
-		w.Header().Set(correlationHeader, id)
+		w.Header()[correlationHeader] = []string{id}
 		origin := audit.Origin{IP: e.Proxies.clientIP(r), UserAgent: userAgent(r.UserAgent()), CorrelationID: id}
 		matched := &match{route: "unmatched"}
 		ctx, span := trace.StartRequest(r.Context(), r)
 		ctx = context.WithValue(audit.WithOrigin(ctx, origin), matchKey{}, matched)
 		rec := &recorder{ResponseWriter: w}
 		r = r.WithContext(ctx)
-		r.Body = http.MaxBytesReader(rec, r.Body, MaxBody)
+		if r.Body != http.NoBody {
+			r.Body = http.MaxBytesReader(rec, r.Body, MaxBody)
+		}
 		defer func() { // in a panic, too
 			status := rec.status
 			if status == 0 {

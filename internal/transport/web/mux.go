@@ -34,6 +34,9 @@ func (m *Mux) HandleAs(policy Policy, pattern string, h http.Handler) {
 	m.mux.Handle(pattern, h)
 }
 
+// For browsers and their caches of old.
+var noReferrer, noCache = []string{"no-referrer"}, []string{"no-cache"}
+
 // ServeHTTP implements http.Handler.
 func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h, pattern, allow := m.look(r)
@@ -41,6 +44,10 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		matched.route = pattern
 	}
 	policy := m.policies[pattern]
+	if policy.Class != Machine {
+		h := w.Header() // capacity 1: Set and Add never change what is shared
+		h["Referrer-Policy"], h["Pragma"] = noReferrer, noCache
+	}
 	if err := m.Gate.admit(w, r, pattern, policy); err != nil {
 		WriteFault(w, r, m.log, err)
 		return
