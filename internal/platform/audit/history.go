@@ -34,10 +34,10 @@ type Past struct {
 // done to the account, and stops at the limit; what is both is one row of the
 // UNION. Who else acted is not told: the personal part is read only where nobody
 // else is the actor. created_at stands alone too, so that PostgreSQL passes by
-// the partitions above the cursor.
+// the partitions above the cursor and those too old.
 const (
 	pastColumns = `id, created_at, event_type, actor_id, success, failure_reason, metadata`
-	pastBelow   = ` AND history AND created_at <= $2 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4`
+	pastBelow   = ` AND history AND created_at <= $2 AND created_at >= $5 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4`
 	pastEvents  = `
 		SELECT e.id, e.created_at, e.event_type, e.success, e.failure_reason, e.metadata, p.ip_address, p.user_agent
 		FROM (
@@ -59,21 +59,40 @@ func (h *History) List(ctx context.Context, person uuid.UUID, after string, limi
 	if err != nil {
 		return page, err
 	}
-	rows, err := h.DB.Read().QueryContext(ctx, pastEvents, person, from.At, from.ID, limit+1)
+	var list []Past
+	if h.DB.Engine() == db.Postgres { // the last weeks, in one partition or two of the many, often fill a page
+		list, err = h.read(ctx, person, from, recent(from.At, time.Now()), limit+1)
+	}
+	if err == nil && len(list) <= limit {
+		list, err = h.read(ctx, person, from, time.Time{}, limit+1)
+	}
+	place := func(p Past) cursor.Place { return cursor.Place{At: p.At, ID: p.ID} }
+	return cursor.Cut(list, limit, place, query...), err
+}
+
+// recent is where the last weeks below a place begin.
+func recent(at, now time.Time) time.Time {
+	if at.After(now) { // the first page
+		at = now
+	}
+	return at.AddDate(0, 0, -21)
+}
+
+func (h *History) read(ctx context.Context, person uuid.UUID, from cursor.Place, since time.Time, limit int) ([]Past, error) {
+	rows, err := h.DB.Read().QueryContext(ctx, pastEvents, person, from.At, from.ID, limit, since)
 	if err != nil {
-		return page, err
+		return nil, err
 	}
 	defer rows.Close()
 	list := []Past{}
 	for rows.Next() {
 		p, err := scanPast(rows)
 		if err != nil {
-			return page, err
+			return nil, err
 		}
 		list = append(list, p)
 	}
-	place := func(p Past) cursor.Place { return cursor.Place{At: p.At, ID: p.ID} }
-	return cursor.Cut(list, limit, place, query...), rows.Err()
+	return list, rows.Err()
 }
 
 func scanPast(rows *sql.Rows) (p Past, err error) {

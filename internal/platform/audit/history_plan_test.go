@@ -40,7 +40,7 @@ func TestTheHistoryReadsIndexesInTheirOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		plan := dbtest.Plan(t, d, pastEvents, people[0], top.At, top.ID, 51)
+		plan := dbtest.Plan(t, d, pastEvents, people[0], top.At, top.ID, 51, time.Time{})
 		wanted := []string{
 			"USING INDEX audit_events_actor_history (actor_id=? AND ", "USING INDEX audit_events_target_history (target_id=? AND ",
 			"audit_personal_1 (created_at=? AND event_id=?)",
@@ -64,9 +64,13 @@ func TestTheHistoryReadsIndexesInTheirOrder(t *testing.T) {
 			}
 		}
 		if d.Engine() == db.Postgres {
-			below := dbtest.Plan(t, d, pastEvents, people[0], march.AddDate(0, 0, 9), top.ID, 51)
+			below := dbtest.Plan(t, d, pastEvents, people[0], march.AddDate(0, 0, 9), top.ID, 51, time.Time{})
 			if !strings.Contains(below, "Subplans Removed: 5") { // April to August
 				t.Errorf("partitions above the cursor are read too:\n%s", below)
+			}
+			since := dbtest.Plan(t, d, pastEvents, people[0], top.At, top.ID, 51, time.Date(2026, 5, 2, 0, 0, 0, 0, time.UTC))
+			if !strings.Contains(since, "Subplans Removed: 2") { // March and April
+				t.Errorf("partitions too old are read too:\n%s", since)
 			}
 		}
 	})
