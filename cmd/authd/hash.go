@@ -24,7 +24,11 @@ func hashPasswords(niceness, most string) int {
 	if err != nil || err2 != nil {
 		return 2
 	}
-	if err := secret.StandBack(n); err != nil {
+	err = setSlices(0) // the length of authd serve is inherited
+	if err2 := secret.StandBack(n); err == nil {
+		err = err2
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "authd %s: the priority stays: %v\n", hashCommand, err)
 	}
 	secret.ServeHashes(os.Stdin, os.Stdout, m)

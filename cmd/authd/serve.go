@@ -50,6 +50,9 @@ func (c *serveCmd) Run(e *env) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
 	}
+	if err := setSlices(short); err != nil { // as in a sandbox
+		log.Debug("the kernel's time slices stay", "error", err)
+	}
 	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) == 1 {
 		runtime.GOMAXPROCS(2) // else all wait while SQLite waits for the disk
 	}
