@@ -34,10 +34,10 @@ type options struct {
 
 	gate, write bool
 
-	growing, overloading bool
-	database             string // that is seeded
-	seeded               int
-	profiles             string // the folder they go to
+	growing, overloading, operating bool
+	database                        string // that is seeded
+	seeded                          int
+	profiles                        string // the folder they go to
 }
 
 func main() {
@@ -67,6 +67,8 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	switch {
+	case o.operating:
+		return o.operator(ctx)
 	case o.growing:
 		return o.growth(ctx)
 	case o.overloading:
@@ -89,7 +91,8 @@ func parse(args []string) (o options, err error) {
 	f.BoolVar(&o.write, "write", false, "write the tables into "+readme+" and the figures into "+resultFile)
 	f.BoolVar(&o.overloading, "overload", false, "offer three times the logins that are sustainable, and see what the server keeps")
 	f.BoolVar(&o.growing, "growth", false, "compare every endpoint on an empty database and on the seeded one of -database")
-	f.StringVar(&o.database, "database", "", "with -growth: the URL of a PostgreSQL database that bench/seed has filled")
+	f.BoolVar(&o.operating, "operator", false, "measure the operator's lists, and events on their way to webhooks, on the seeded database of -database")
+	f.StringVar(&o.database, "database", "", "with -growth and -operator: the URL of a PostgreSQL database that bench/seed has filled")
 	f.IntVar(&o.seeded, "seeded", 1_000_000, "with -growth: how many users it has")
 	f.StringVar(&o.profiles, "profile", "", "write CPU and allocation profiles of each endpoint under load into this folder")
 	f.Parse(args) // ends the program on an error
@@ -99,8 +102,8 @@ func parse(args []string) (o options, err error) {
 			return o, fmt.Errorf("an engine is %s or %s", sqliteEngine, postgresEngine)
 		}
 	}
-	if o.growing == (o.database == "") {
-		return o, errors.New("-growth and -database go together")
+	if (o.growing || o.operating) == (o.database == "") {
+		return o, errors.New("-growth or -operator, and -database go together")
 	}
 	if o.write && (*only != "" || len(o.engines) < 2) {
 		return o, errors.New("-write needs all figures: leave out -only and -engines")

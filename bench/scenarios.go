@@ -56,6 +56,9 @@ var scenarios = []scenario{
 		name: "validate, seen token", parts: []part{httpPost, cached}, strict: []part{httpGet, cached},
 		prepare: readers("/auth/validate"),
 	},
+	// Services with a credential of their own (scenarios_machine.go).
+	{name: "client credentials", parts: []part{httpPost, readByKey, sign}, prepare: clientGrants},
+	{name: "introspect", parts: []part{httpPost, cached}, prepare: introspections},
 }
 
 // others are measured without a ceiling: what they cost, and whether that grows

@@ -73,11 +73,15 @@ func (v *server) operations() (list []operation) {
 			Responses   map[string]struct{ Description string }
 		}
 	}
-	if err := json.Unmarshal(v.do("GET", "/openapi.json", nil).Body, &description); err != nil {
+	body := v.do("GET", "/openapi.json", nil).Body
+	if err := json.Unmarshal(body, &description); err != nil {
 		v.t.Fatal(err)
 	}
+	operators.mu.Lock()
+	operators.description = body
+	operators.mu.Unlock()
 	for path, methods := range description.Paths {
-		if !strings.HasPrefix(path, "/auth/") && !strings.HasPrefix(path, "/.well-known/") {
+		if ofOperators(path) || !strings.HasPrefix(path, "/auth/") && !strings.HasPrefix(path, "/.well-known/") {
 			continue
 		}
 		for method, op := range methods {
@@ -202,7 +206,11 @@ func walkInput(p *person) {
 		request := o.request(nobodys)
 		q.ask(request, "{", `400 malformed_request`)
 		q.ask(request, `{"email":"`+strings.Repeat("x", 70_000)+`"}`, `413 request_too_large`)
-		q.with("Content-Type", "application/x-www-form-urlencoded").ask(request, "a=b", `415 unsupported_media_type`)
+		form := "application/x-www-form-urlencoded"
+		if o.pattern == "POST /auth/token" { // services send it forms
+			form = "multipart/form-data; boundary=x"
+		}
+		q.with("Content-Type", form).ask(request, "a=b", `415 unsupported_media_type`)
 		q.ask(request, "[1]", `422 validation_error body`)
 		p.ask(request, "[1]", `422 validation_error body`) // whoever asks
 	}

@@ -17,6 +17,11 @@ func revoked(reason, ended string, count int) string {
 	return fmt.Sprintf(`session.revoked ok me>user me {"reason":"%s","revoked_session_count":%d,"session_ids":[%s]}`, reason, count, ended)
 }
 
+// signedOut is that a session ended because its owner signed out.
+func signedOut(name string) string {
+	return `session.revoked ok me>user me {"provider":"password","reason":"logout","session_id":"` + name + `"}`
+}
+
 const refreshIssued = `token.issued ok me {"provider":"password","token_kind":"refresh"}`
 
 // renew refreshes, as a client does that is told token_expired.

@@ -209,14 +209,14 @@ func walkSession(p *person) {
 	p.signed("POST /auth/logout", nil, `401 invalid_token`)
 	p.signed("POST /auth/logout", in{}, `422 validation_error refresh_token`)
 	p.ask("POST /auth/logout", in{"refresh_token": "rt_" + strings.Repeat("x", 80)}, `401 invalid_token`)
-	p.signed("POST /auth/logout", in{"refresh_token": p.tokens.Refresh}, `204`, `user.logout ok me `+about)
+	p.signed("POST /auth/logout", in{"refresh_token": p.tokens.Refresh}, `204`, `user.logout ok me `+about, signedOut("here"))
 	p.ask("POST /auth/logout", in{"refresh_token": p.tokens.Refresh}, `204`) // again is no error
 	p.ended(p.sid(), "logout")
 	p.dies(p.tokens.Access, "session_expired")
 	p.signed("GET /auth/validate", nil, `401 session_expired`)
 	p.ask("POST /auth/token", in{"refresh_token": p.tokens.Refresh}, `401 session_expired`, `token.refreshed session_expired me `+about)
 	p.ended(other.sid(), "")
-	other.ask("POST /auth/logout", in{"refresh_token": other.tokens.Refresh}, `204`, `user.logout ok me {"provider":"password","session_id":"other"}`)
+	other.ask("POST /auth/logout", in{"refresh_token": other.tokens.Refresh}, `204`, `user.logout ok me {"provider":"password","session_id":"other"}`, signedOut("other"))
 }
 
 func walkReauth(p *person) {

@@ -146,6 +146,7 @@ func (s *store) launch(t *testing.T, settings ...string) *server {
 		Client: authapi.New(base, patience), store: s, t: t, address: address,
 		settings: append([]string{"APP__PORT=" + port, "EMAIL__PUBLIC_BASE_URL=" + base}, settings...),
 	}
+	v.HTTP.Transport = watched{v.HTTP.Transport, s.engine}
 	v.start()
 	t.Cleanup(v.finish)
 	return v
@@ -197,6 +198,7 @@ func (v *server) terminate() int {
 
 func (v *server) finish() {
 	v.kill()
+	v.heard()
 	logs := v.logs.String()
 	for line := range strings.Lines(logs) {
 		if !v.mayFail && (strings.Contains(line, `"level":"ERROR"`) || strings.Contains(line, "panic")) {

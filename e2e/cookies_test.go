@@ -180,7 +180,7 @@ func walkCookies(p *person) {
 	b.sendWith([]string{csrfHeader, strings.Repeat("x", 43)}, "POST /auth/logout", nil, badCSRF)
 	gone := `; cookies -auth_access -auth_refresh -auth_csrf`
 	sid := nameOf(b.names, "first")
-	b.send("POST /auth/logout", nil, `204`+gone, `user.logout ok me {"provider":"password","session_id":"first"}`)
+	b.send("POST /auth/logout", nil, `204`+gone, `user.logout ok me {"provider":"password","session_id":"first"}`, signedOut("first"))
 	p.ended(sid, "logout")
 	if len(b.jar) > 0 {
 		p.t.Errorf("cookies are left: %v", b.jar)

@@ -28,7 +28,7 @@ func TestGuides(t *testing.T) {
 		}
 		t.Run(filepath.Base(guide), func(t *testing.T) {
 			t.Parallel()
-			v := sqliteStore(t).serve(t)
+			v := sqliteStore(t).serve(t, private)
 			out := typeIn(t, v, steps)
 			for i, s := range steps {
 				if !matches(s.want, out[i]) {
@@ -78,7 +78,11 @@ func typeIn(t *testing.T, v *server, steps []step) []string {
 	defer cancel()
 	shell := exec.CommandContext(ctx, "bash", "-c", script.String())
 	shell.Dir = t.TempDir()
-	shell.Env = append(program.Minimal(), "PATH="+bin+":"+os.Getenv("PATH"))
+	database := filepath.Join(v.dir, "authd-data", "authd.db")
+	if strings.HasSuffix(t.Name(), "passwords.md") { // it migrates and imports, beside no server
+		database = filepath.Join(shell.Dir, "authd.db")
+	}
+	shell.Env = append(program.Minimal(private, "DATABASE__URL=sqlite://"+database), "PATH="+bin+":"+os.Getenv("PATH"))
 	out, err := shell.CombinedOutput()
 	if err != nil && ctx.Err() != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -51,5 +51,12 @@ func build(run func() int) (code int, err error) {
 			return 1, err
 		}
 	}
-	return run(), nil
+	if code = run(); code != 0 {
+		return code, nil
+	}
+	for _, line := range append(unseen(), undocumented()...) {
+		fmt.Fprintln(os.Stderr, line)
+		code = 1
+	}
+	return code, nil
 }

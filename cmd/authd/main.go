@@ -31,7 +31,15 @@ type cli struct {
 	Migrate     migrateCmd     `cmd:"" help:"Bring the database schema up to date, or tell what it lacks."`
 	Config      configCmd      `cmd:"" help:"Check or show the settings."`
 	Doctor      doctorCmd      `cmd:"" help:"Examine configuration, database, keys, Redis and mail, and say what to do."`
-	User        userCmd        `cmd:"" help:"Import accounts."`
+	Admin       adminCmd       `cmd:"" help:"Make admins."`
+	User        userCmd        `cmd:"" help:"List, show, lock, unlock and import accounts."`
+	Keys        keysCmd        `cmd:"" help:"List, rotate and revoke the keys that sign tokens."`
+	RotateKey   keysRotateCmd  `cmd:"" name:"rotate-signing-key" help:"The same as keys rotate."`
+	Client      clientCmd      `cmd:"" help:"Make and manage machine clients, which get tokens for themselves."`
+	APIKey      apikeyCmd      `cmd:"" name:"apikey" help:"Make, list, rotate and revoke API keys."`
+	Webhook     webhookCmd     `cmd:"" help:"Register webhooks, see their deliveries, and try them."`
+	Audit       auditCmd       `cmd:"" help:"List, export and verify what happened."`
+	Purge       purgeCmd       `cmd:"" help:"Delete what is older than the settings keep it."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask a running authd whether it is ready; for containers."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 	Completion  completionCmd  `cmd:"" help:"Print a script that completes commands in your shell."`

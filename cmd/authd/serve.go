@@ -20,7 +20,8 @@ import (
 const garbagePercent = 300
 
 type serveCmd struct {
-	Migrate bool `help:"Migrate PostgreSQL first. SQLite always is."`
+	Migrate bool     `help:"Migrate PostgreSQL first. SQLite always is."`
+	Roles   []string `help:"What this process does: api answers requests, worker works jobs and sends webhooks. Default: both." placeholder:"api,worker"`
 }
 
 // Run implements the command.
@@ -40,7 +41,7 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w (another authd may be running already; otherwise set APP__PORT)", cfg.ListenAddr(), err)
 	}
-	s, err := server.New(e.ctx, cfg, log, server.Options{Migrate: c.Migrate, Hash: hashIn(cfg)})
+	s, err := server.New(e.ctx, cfg, log, server.Options{Migrate: c.Migrate, Roles: c.Roles, Hash: hashIn(cfg)})
 	if err != nil {
 		listener.Close()
 		return err
@@ -57,7 +58,7 @@ func (c *serveCmd) Run(e *env) error {
 		runtime.GOMAXPROCS(2) // else all wait while SQLite waits for the disk
 	}
 	log.Info("listening", "address", listener.Addr().String(), "database", engine(cfg))
-	if cfg.Development() {
+	if cfg.Development() && s.Serves() {
 		fmt.Fprint(e.out, welcome(cfg, listener.Addr(), s.FirstAdmin))
 	}
 	return s.Run(e.ctx, listener)

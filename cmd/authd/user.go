@@ -12,7 +12,12 @@ import (
 )
 
 type userCmd struct {
-	Import userImportCmd `cmd:"" help:"Take over accounts of another system, with their password hashes."`
+	List    userListCmd    `cmd:"" help:"List accounts, newest first."`
+	Show    userShowCmd    `cmd:"" help:"Show an account."`
+	Lock    userLockCmd    `cmd:"" help:"Deactivate an account and end its sessions."`
+	Unlock  userUnlockCmd  `cmd:"" help:"Activate an account again, and forget what was guessed at it."`
+	SetRole userSetRoleCmd `cmd:"" help:"Make an account an admin's or a user's."`
+	Import  userImportCmd  `cmd:"" help:"Take over accounts of another system, with their password hashes."`
 }
 
 type userImportCmd struct {

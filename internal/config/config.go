@@ -43,11 +43,13 @@ type Config struct {
 	OAuth           OAuth           `section:"OAUTH" doc:"Sign-in with Google. Off while the client id is empty."`
 	SAML            SAML            `section:"SAML" doc:"Sign-in with SAML. Off while both entity ids are empty."`
 	Revocations     Revocations     `section:"REVOCATIONS" doc:"The feed of ended sessions, for other services."`
+	Clients         Clients         `section:"CLIENTS" doc:"Machine clients (OAuth client credentials)."`
+	Audit           Audit           `section:"AUDIT" doc:"The audit log."`
 	Introspection   Introspection   `section:"INTROSPECTION" doc:"Checking API keys for other services."`
 	Metrics         Metrics         `section:"METRICS" doc:"Prometheus metrics."`
 	Tracing         Tracing         `section:"TRACING" doc:"OpenTelemetry traces."`
 	Dev             Dev             `section:"DEV" doc:"Development only."`
-	AdminAPIKey     Secret          `env:"ADMIN_API_KEY" planned:"true" doc:"Bootstrap key for the admin API, sent as X-Admin-API-Key. Development only; refused elsewhere."`
+	AdminAPIKey     Secret          `env:"ADMIN_API_KEY" doc:"Bootstrap key for the admin API, sent as X-Admin-API-Key. Development only; refused elsewhere."`
 
 	sources  map[string]string // variable → where its value came from
 	warnings []string
@@ -63,6 +65,7 @@ type App struct {
 	ExposeDocs         bool     `env:"EXPOSE_DOCS" default:"true" elsewhere:"false" doc:"Serve /docs and /openapi.json."`
 	AllowedHosts       []string `env:"ALLOWED_HOSTS" format:"host pattern" doc:"The values of the Host header that are answered; *.example.com allows every subdomain. Empty allows all. Required outside development."`
 	TrustedProxyCIDRs  []string `env:"TRUSTED_PROXY_CIDRS" format:"CIDR" doc:"The proxies whose X-Forwarded-For is believed."`
+	Roles              []string `env:"ROLES" default:"[\"api\",\"worker\"]" doc:"What this process does: api answers requests; worker works jobs, sends webhooks and keeps the audit chain. SQLite has one process, with both. --roles wins."`
 	CORSAllowedOrigins []string `env:"CORS_ALLOWED_ORIGINS" format:"origin" doc:"The origins whose pages may call the API with a bearer token. Empty allows none."`
 }
 
@@ -109,7 +112,8 @@ type SessionSecurity struct {
 type SigningKeys struct {
 	EncryptionKey         Secret        `env:"ENCRYPTION_KEY" doc:"Seals the signing keys in the database. 32 characters or more; required outside development, made by itself in development."`
 	EncryptionKeyPrevious []Secret      `env:"ENCRYPTION_KEY_PREVIOUS" doc:"Older keys: still open, never seal."`
-	RotationOverlap       time.Duration `env:"ROTATION_OVERLAP_SECONDS" planned:"true" default:"900" min:"0" doc:"How long a replaced key still verifies. Never shorter than the longest token life."`
+	RotationOverlap       time.Duration `env:"ROTATION_OVERLAP_SECONDS" default:"900" min:"0" doc:"How long a replaced key still verifies. Never shorter than the longest token life."`
+	RotationDays          int           `env:"ROTATION_DAYS" default:"90" min:"0" max:"3650" doc:"After how many days another key signs. 0 rotates only when asked to."`
 }
 
 // Password is the section PASSWORD__.
@@ -175,22 +179,23 @@ type RateLimit struct {
 
 // Webhook is the section WEBHOOK__.
 type Webhook struct {
-	SecretEncryptionKey         Secret        `env:"SECRET_ENCRYPTION_KEY" planned:"true" doc:"Seals the webhook secrets in the database. 32 characters or more; required outside development, made by itself in development."`
-	SecretEncryptionKeyPrevious []Secret      `env:"SECRET_ENCRYPTION_KEY_PREVIOUS" planned:"true" doc:"Older keys: still open, never seal."`
-	AllowPrivateTargets         bool          `env:"ALLOW_PRIVATE_TARGETS" planned:"true" default:"false" doc:"Deliver to private addresses too. Development only; refused elsewhere."`
-	QueueName                   string        `env:"QUEUE_NAME" planned:"true" default:"webhooks" doc:"The queue of deliveries."`
-	RequestTimeout              time.Duration `env:"REQUEST_TIMEOUT_SECONDS" planned:"true" default:"10" min:"1" doc:"How long one delivery may take."`
-	ResponseBodyMaxChars        int           `env:"RESPONSE_BODY_MAX_CHARS" planned:"true" default:"1000" min:"1" doc:"How much of an answer is kept."`
-	WorkerTTL                   time.Duration `env:"WORKER_TTL_SECONDS" planned:"true" default:"120" min:"30" doc:"How long a worker waits for work before it looks again."`
-	RedisHealthCheckInterval    time.Duration `env:"REDIS_HEALTH_CHECK_INTERVAL_SECONDS" planned:"true" default:"30" min:"0" doc:"From the days when the queue was in Redis."`
+	SecretEncryptionKey         Secret        `env:"SECRET_ENCRYPTION_KEY" doc:"Seals the webhook secrets in the database. 32 characters or more; required outside development, made by itself in development."`
+	SecretEncryptionKeyPrevious []Secret      `env:"SECRET_ENCRYPTION_KEY_PREVIOUS" doc:"Older keys: still open, never seal."`
+	AllowPrivateTargets         bool          `env:"ALLOW_PRIVATE_TARGETS" default:"false" doc:"Deliver to private addresses too. Development only; refused elsewhere."`
+	QueueName                   string        `env:"QUEUE_NAME" planned:"true" default:"webhooks" doc:"Not used: deliveries wait in the database."`
+	RequestTimeout              time.Duration `env:"REQUEST_TIMEOUT_SECONDS" default:"10" min:"1" max:"60" doc:"How long one delivery may take."`
+	ResponseBodyMaxChars        int           `env:"RESPONSE_BODY_MAX_CHARS" default:"1000" min:"1" max:"10000" doc:"How much of an answer is kept."`
+	WorkerTTL                   time.Duration `env:"WORKER_TTL_SECONDS" planned:"true" default:"120" min:"30" doc:"Not used: deliveries wait in the database."`
+	RedisHealthCheckInterval    time.Duration `env:"REDIS_HEALTH_CHECK_INTERVAL_SECONDS" planned:"true" default:"30" min:"0" doc:"Not used: deliveries wait in the database."`
 }
 
 // Retention is the section RETENTION__.
 type Retention struct {
-	Enabled        bool   `env:"ENABLE_RETENTION_PURGE" planned:"true" default:"false" doc:"Delete old rows."`
-	AuditLogDays   int    `env:"AUDIT_LOG_RETENTION_DAYS" planned:"true" default:"90" min:"1" doc:"Days an audit row is kept."`
-	SessionLogDays int    `env:"SESSION_LOG_RETENTION_DAYS" planned:"true" default:"30" min:"1" doc:"Days an ended session is kept."`
-	PurgeCron      string `env:"PURGE_CRON" planned:"true" default:"0 3 * * *" format:"cron" doc:"When old rows are deleted, in UTC: minute, hour, day of month, month, day of week."`
+	Enabled        bool   `env:"ENABLE_RETENTION_PURGE" default:"false" doc:"Delete old rows."`
+	AuditLogDays   int    `env:"AUDIT_LOG_RETENTION_DAYS" default:"90" min:"1" doc:"Days an audit row is kept."`
+	SessionLogDays int    `env:"SESSION_LOG_RETENTION_DAYS" default:"30" min:"1" doc:"Days an ended session is kept."`
+	DeliveryDays   int    `env:"WEBHOOK_DELIVERY_RETENTION_DAYS" default:"30" min:"1" doc:"Days a finished webhook delivery is kept."`
+	PurgeCron      string `env:"PURGE_CRON" default:"0 3 * * *" format:"cron" doc:"When old rows are deleted, in UTC: minute, hour, day of month, month, day of week."`
 }
 
 // OAuth is the section OAUTH__.
@@ -217,9 +222,19 @@ type Revocations struct {
 	Public bool `env:"PUBLIC" planned:"true" default:"false" doc:"Serve the feed without a credential. In development it always is."`
 }
 
+// Clients is the section CLIENTS__.
+type Clients struct {
+	MaxTokenTTL time.Duration `env:"MAX_TOKEN_TTL_SECONDS" default:"86400" min:"60" max:"2592000" doc:"The longest life that a machine client's tokens may be given."`
+}
+
+// Audit is the section AUDIT__.
+type Audit struct {
+	HeadsFile string `env:"HEADS_FILE" doc:"A file that each signed head of the audit chain is appended to. On another machine's disk it proves that nothing was cut off. Empty for none."`
+}
+
 // Introspection is the section INTROSPECTION__.
 type Introspection struct {
-	RequireCaller bool `env:"REQUIRE_CALLER" planned:"true" default:"false" doc:"Answer only callers with a credential of their own."`
+	RequireCaller bool `env:"REQUIRE_CALLER" default:"false" doc:"Answer only callers with a credential of their own."`
 }
 
 // Metrics is the section METRICS__.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"strings"
@@ -133,7 +134,7 @@ func (s setting) defaultName() string {
 func (s setting) sampleValue() string {
 	switch s.value.Interface().(type) {
 	case []string, []Secret:
-		return "[]"
+		return cmp.Or(s.tag.Get("default"), "[]")
 	}
 	return s.tag.Get("default")
 }

@@ -6,9 +6,10 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/authsdk/authsdk/internal/foundation/cron"
 )
 
 // formats are the values of the tag format: what a text must be, in words that
@@ -101,54 +102,7 @@ func isPath(s string) bool {
 	return strings.HasPrefix(s, "/") && isAudience(s) && !strings.ContainsAny(s, ";,")
 }
 
-// cronFields are the bounds and names of the five fields.
-var cronFields = [5]struct {
-	low, high int
-	names     []string // of low, low+1, …
-}{
-	{0, 59, nil}, {0, 23, nil}, {1, 31, nil},
-	{1, 12, []string{"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"}},
-	{0, 7, []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}},
-}
-
-// isCron accepts five fields of "*", numbers, names, ranges, steps and lists.
 func isCron(s string) bool {
-	fields := strings.Fields(s)
-	if len(fields) != len(cronFields) {
-		return false
-	}
-	for i, field := range fields {
-		for part := range strings.SplitSeq(field, ",") {
-			if !isCronPart(i, part) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-func isCronPart(i int, part string) bool {
-	span, step, stepped := strings.Cut(part, "/")
-	if n, err := strconv.Atoi(step); stepped && (err != nil || n < 1 || n > cronFields[i].high) {
-		return false
-	}
-	if span == "*" {
-		return true
-	}
-	from, to, ranged := strings.Cut(span, "-")
-	low, ok := cronNumber(i, from)
-	if !ok || !ranged {
-		return ok
-	}
-	high, ok := cronNumber(i, to)
-	return ok && low <= high
-}
-
-func cronNumber(i int, s string) (int, bool) {
-	f := cronFields[i]
-	if at := slices.Index(f.names, strings.ToLower(s)); at >= 0 {
-		return f.low + at, true
-	}
-	n, err := strconv.Atoi(s)
-	return n, err == nil && n >= f.low && n <= f.high
+	_, err := cron.Parse(s)
+	return err == nil
 }

@@ -8,9 +8,7 @@ import (
 	"time"
 
 	"github.com/authsdk/authsdk/internal/config"
-	"github.com/authsdk/authsdk/internal/core/keyring"
 	"github.com/authsdk/authsdk/internal/foundation/db"
-	"github.com/authsdk/authsdk/internal/foundation/secret"
 	"github.com/authsdk/authsdk/internal/platform/limit"
 	"github.com/authsdk/authsdk/internal/platform/mail"
 )
@@ -72,7 +70,7 @@ func examineDatabase(ctx context.Context, cfg *config.Config) []Finding {
 		return append(findings, Finding{"migrations", false, fmt.Sprintf("%d pending", len(pending)), "run authd migrate up"})
 	}
 	findings = append(findings, Finding{Part: "migrations", OK: true, Detail: "up to date"})
-	return append(findings, examineKeys(bounded, cfg, d))
+	return append(findings, examineKeys(bounded, cfg, d)...)
 }
 
 // askDatabase returns the engine's version, and how far its clock is ahead of
@@ -88,26 +86,6 @@ func askDatabase(ctx context.Context, d *db.DB) (version string, skew time.Durat
 	err = d.Read().QueryRowContext(ctx, `SELECT current_setting('server_version'), clock_timestamp()`).Scan(&number, &now)
 	middle := before.Add(time.Since(before) / 2)
 	return "PostgreSQL " + number, now.Sub(middle), err
-}
-
-func examineKeys(ctx context.Context, cfg *config.Config, d *db.DB) Finding {
-	seal, err := existingSeal(ctx, cfg, d)
-	if err != nil {
-		return Finding{"signing keys", false, err.Error(), "set SIGNING_KEYS__ENCRYPTION_KEY"}
-	}
-	mend := "set SIGNING_KEYS__ENCRYPTION_KEY to the secret the keys were sealed with, or list it in SIGNING_KEYS__ENCRYPTION_KEY_PREVIOUS"
-	if seal == nil { // none is made yet, or it is lost: then keys are there that nothing opens
-		seal = secret.NewRing("signing-keys", secret.Token(32))
-		mend = "the secret that development had made is lost: bring back secrets.json (on PostgreSQL the row of dev_secrets), or begin with an empty database"
-	}
-	count, err := keyring.Examine(ctx, d, seal)
-	switch {
-	case err != nil:
-		return Finding{"signing keys", false, err.Error(), mend}
-	case count == 0:
-		return Finding{Part: "signing keys", OK: true, Detail: "none yet; authd serve makes the first"}
-	}
-	return Finding{Part: "signing keys", OK: true, Detail: fmt.Sprintf("%d published, the active one opens", count)}
 }
 
 func examineRedis(ctx context.Context, cfg *config.Config) Finding {

@@ -155,19 +155,31 @@ func TestDoctor(t *testing.T) {
 		part     string
 		want     string // a pattern of what is said of it
 	}{
-		{"all is well", func(t *testing.T, d *db.DB) { used(t, d) }, nil, "signing keys", `^ok: 1 published, the active one opens$`},
+		{"all is well", func(t *testing.T, d *db.DB) { used(t, d) }, nil, "signing keys", `^ok: 2 published, the active one opens$`},
 		{"a migrated database that nobody has used", nil, nil, "signing keys", `^ok: none yet; authd serve makes the first$`},
 
 		{"the key that seals is another", func(t *testing.T, d *db.DB) { used(t, d, sealed(oldKey)...) }, sealed(newKey),
 			"signing keys", `^PROBLEM: .*cannot be opened.* → set SIGNING_KEYS__ENCRYPTION_KEY to the secret the keys were sealed with, or list it in SIGNING_KEYS__ENCRYPTION_KEY_PREVIOUS$`},
 		{"the old one is listed as previous", func(t *testing.T, d *db.DB) { used(t, d, sealed(oldKey)...) },
-			append(sealed(newKey), `SIGNING_KEYS__ENCRYPTION_KEY_PREVIOUS=["`+oldKey+`"]`), "signing keys", `^ok: 1 published`},
+			append(sealed(newKey), `SIGNING_KEYS__ENCRYPTION_KEY_PREVIOUS=["`+oldKey+`"]`), "signing keys", `^ok: 2 published, .*; 2 still sealed with a previous encryption key`},
 		{"the key that development made is lost", func(t *testing.T, d *db.DB) { used(t, d); loseSecrets(t, d) }, nil,
 			"signing keys", `^PROBLEM: .*cannot be opened.* → .*secrets\.json.*dev_secrets`},
 		{"keys without an active one", func(t *testing.T, d *db.DB) {
 			used(t, d)
-			change(t, d, `UPDATE signing_keys SET status = 'next'`)
+			change(t, d, `UPDATE signing_keys SET status = 'retired' WHERE status = 'active'`)
 		}, nil, "signing keys", `^PROBLEM: .*no signing key is active`},
+		{"keys without a next one", func(t *testing.T, d *db.DB) {
+			used(t, d)
+			change(t, d, `DELETE FROM signing_keys WHERE status = 'next'`)
+		}, nil, "signing keys", `^ok: .*\nPROBLEM: there is no next key .*→ no worker tends them: start one`},
+		{"a replaced key that nobody retires", func(t *testing.T, d *db.DB) {
+			used(t, d)
+			change(t, d, `UPDATE signing_keys SET status = 'retiring', retires_at = '2026-01-01 00:00:00+00:00' WHERE status = 'next'`)
+		}, nil, "signing keys", `PROBLEM: the time of a replaced key ended .* ago, and it is not retired → `},
+		{"a key that signs for ever", func(t *testing.T, d *db.DB) {
+			used(t, d)
+			change(t, d, `UPDATE signing_keys SET activated_at = '2026-01-01 00:00:00+00:00'`)
+		}, nil, "signing keys", `PROBLEM: the active key has signed for \d+ days, and SIGNING_KEYS__ROTATION_DAYS is 90 → .*authd keys rotate$`},
 
 		{"Redis is down", nil, []string{"REDIS__URL=redis://:pass-canary@127.0.0.1:1/0"}, "redis", `^PROBLEM: .*connection refused.* → start it, or mend REDIS__URL`},
 		{"the mail server is down", nil, []string{"EMAIL__SMTP_HOST=127.0.0.1", "EMAIL__SMTP_PORT=1"}, "mail",
@@ -193,7 +205,7 @@ func TestDoctor(t *testing.T) {
 func judged(t *testing.T, findings []Finding, part, want string) {
 	t.Helper()
 	of := said(findings, part)
-	if len(of) == 0 || !regexp.MustCompile(`(?s)`+want).MatchString(of[0]) {
+	if len(of) == 0 || !regexp.MustCompile(`(?s)`+want).MatchString(strings.Join(of, "\n")) {
 		t.Errorf("of %s it says %q, want %q", part, of, want)
 	}
 	for _, f := range findings {
@@ -254,7 +266,7 @@ func TestDoctorOfWhatIsNotThere(t *testing.T) {
 		}
 		s.close()
 		before := files(t, dir)
-		judged(t, Doctor(t.Context(), cfg), "signing keys", `^ok: 1 published`)
+		judged(t, Doctor(t.Context(), cfg), "signing keys", `^ok: 2 published`)
 		if diff := cmp.Diff(before, files(t, dir)); diff != "" || len(before) < 2 {
 			t.Errorf("%s %v", diff, before)
 		}
@@ -297,7 +309,7 @@ func TestDoctorOfWhatIsNotThere(t *testing.T) {
 
 func TestDoctorOfARunningServer(t *testing.T) {
 	pattern := regexp.MustCompile(strings.Join([]string{`configuration true development`, `database true (SQLite|PostgreSQL) \d+\.\S.*`, `clock true agrees .*`,
-		`migrations true up to date`, `signing keys true 1 published, the active one opens`, `redis true answers`, `mail true 127.0.0.1 takes mail`}, "\n"))
+		`migrations true up to date`, `signing keys true 2 published, the active one opens`, `redis true answers`, `mail true 127.0.0.1 takes mail`}, "\n"))
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		cfg := settings(t, urlOf(t, d), "REDIS__URL="+dbtest.RedisURL(t), "EMAIL__SMTP_HOST=127.0.0.1", "EMAIL__SMTP_PORT="+mailServer(t, false))
 		s := build(t, cfg, Options{})

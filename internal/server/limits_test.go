@@ -147,7 +147,7 @@ func (p *pair) shared(t *testing.T, perMinute int, a ask) {
 	t.Helper()
 	for range 10 {
 		eventually(t, "both reach Redis", func() bool {
-			return p.servers[0].limiter.Ping(t.Context()) == nil && p.servers[1].limiter.Ping(t.Context()) == nil
+			return p.servers[0].Limiter.Ping(t.Context()) == nil && p.servers[1].Limiter.Ping(t.Context()) == nil
 		})
 		before := p.inMemory()
 		admitted, took := p.rush(a)
@@ -197,7 +197,7 @@ func TestTwoServersOnOneRedisHoldALimitTogether(t *testing.T) {
 // edge has shown of the address's.
 func TestARefusalHasEachHeaderOnce(t *testing.T) {
 	s := build(t, settings(t, urlOf(t, dbtest.SQLite(t))), Options{})
-	c := client{t, s.Handler(), "127.0.0.1"}
+	c := visitor{t, s.Handler(), "127.0.0.1"}
 	c.want(200, "POST /auth/password/forgot", `{"email":"ann@example.com"}`)
 	refused := c.want(429, "POST /auth/password/forgot", `{"email":"ann@example.com"}`)
 	if got := refused.Header().Values("RateLimit-Remaining"); len(got) != 1 || got[0] != "0" {

@@ -31,15 +31,15 @@ var production = []string{
 
 const scrapeToken = "q7Wm2Zt9Xc4Vb6Nk1Lp8Rs3Yd5Fh0JgA"
 
-// a client of a server, at an address of its own.
-type client struct {
+// a visitor of a server, at an address of its own.
+type visitor struct {
 	t       *testing.T
 	handler http.Handler
 	ip      string
 }
 
 // send asks for "METHOD /path"; headers come in pairs.
-func (c client) send(what, body string, headers ...string) *httptest.ResponseRecorder {
+func (c visitor) send(what, body string, headers ...string) *httptest.ResponseRecorder {
 	method, target, _ := strings.Cut(what, " ")
 	r := httptest.NewRequestWithContext(c.t.Context(), method, target, strings.NewReader(body))
 	r.Host, r.RemoteAddr = "localhost:8000", c.ip+":1000"
@@ -58,7 +58,7 @@ func (c client) send(what, body string, headers ...string) *httptest.ResponseRec
 }
 
 // want sends and checks the status.
-func (c client) want(status int, what, body string, headers ...string) *httptest.ResponseRecorder {
+func (c visitor) want(status int, what, body string, headers ...string) *httptest.ResponseRecorder {
 	c.t.Helper()
 	w := c.send(what, body, headers...)
 	if w.Code != status {
@@ -86,7 +86,7 @@ func field(t *testing.T, w *httptest.ResponseRecorder, name string) string {
 func counters(t *testing.T, s *Server) map[string]float64 {
 	t.Helper()
 	w := httptest.NewRecorder()
-	s.metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	s.Metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	series := map[string]float64{}
 	for line := range strings.SplitSeq(w.Body.String(), "\n") {
 		if i := strings.LastIndexByte(line, ' '); i > 0 && !strings.HasPrefix(line, "#") {
@@ -127,7 +127,7 @@ func TestWhoMaySeeTheMetrics(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			d := onePlace(t)
 			s := build(t, settings(t, urlOf(t, d), row.settings...), Options{})
-			c := client{t, s.Handler(), "192.0.2.1"}
+			c := visitor{t, s.Handler(), "192.0.2.1"}
 			w := c.want(row.status, "GET /metrics", "", append([]string{"Host", row.host}, row.headers...)...)
 			if row.status == 200 && !strings.Contains(w.Body.String(), "auth_service_database_connections_max") {
 				t.Error(w.Body)
@@ -287,14 +287,14 @@ func eventually(t *testing.T, what string, reached func() bool) {
 // working starts what runs beside the requests.
 func working(t *testing.T, s *Server) {
 	t.Helper()
-	if err := s.jobs.Start(context.Background()); err != nil {
+	if err := s.Jobs.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	stop := s.Background(context.Background())
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		if err := s.jobs.Stop(ctx); err != nil {
+		if err := s.Jobs.Stop(ctx); err != nil {
 			t.Error(err)
 		}
 		stop()
@@ -307,8 +307,8 @@ const goodPassword = "Correct-Horse-7"
 // counted is counted once or more. It returns what should be.
 func live(t *testing.T, s *Server) map[string]float64 {
 	t.Helper()
-	c := client{t, s.Handler(), "127.0.0.1"}
-	from := func(ip string) client { return client{t, s.Handler(), ip} }
+	c := visitor{t, s.Handler(), "127.0.0.1"}
+	from := func(ip string) visitor { return visitor{t, s.Handler(), ip} }
 	account := fmt.Sprintf(`{"email":"ann@example.com","password":%q}`, goodPassword)
 	mails := func(n int) {
 		eventually(t, fmt.Sprint(n, " mails"), func() bool { return counters(t, s)[`auth_service_mails_total{outcome="sent"}`] == float64(n) })
@@ -335,7 +335,7 @@ func live(t *testing.T, s *Server) map[string]float64 {
 	}
 
 	bearer := []string{"Authorization", "Bearer " + field(t, tokens, "access_token")}
-	eventually(t, "the tail is fresh", func() bool { return s.feed.Fresh() })
+	eventually(t, "the tail is fresh", func() bool { return s.Feed.Fresh() })
 	c.want(204, "GET /auth/validate", "", bearer...)
 	eventually(t, "a check from the cache", func() bool {
 		c.want(204, "GET /auth/validate", "", bearer...)
@@ -404,7 +404,7 @@ func TestEverythingThatHappensIsCounted(t *testing.T) {
 
 func TestATokenThatComesTwiceAtOnceIsCountedAsEcho(t *testing.T) {
 	s := build(t, settings(t, urlOf(t, onePlace(t)), "RATE_LIMIT__TOKEN_REQUESTS_PER_MINUTE=3"), Options{})
-	c := client{t, s.Handler(), "127.0.0.1"}
+	c := visitor{t, s.Handler(), "127.0.0.1"}
 	tokens := c.want(200, "POST /auth/login", fmt.Sprintf(`{"email":%q,"password":%q}`, s.FirstAdmin.Email, s.FirstAdmin.Password))
 	body := fmt.Sprintf(`{"refresh_token":%q}`, field(t, tokens, "refresh_token"))
 	first := field(t, c.want(200, "POST /auth/token", body), "refresh_token")
@@ -412,7 +412,7 @@ func TestATokenThatComesTwiceAtOnceIsCountedAsEcho(t *testing.T) {
 		t.Error("the second tab gets another successor")
 	}
 	for i := range 3 { // a session has a budget, wherever its tokens come from
-		other := client{t, s.Handler(), fmt.Sprintf("198.51.100.%d", i)}
+		other := visitor{t, s.Handler(), fmt.Sprintf("198.51.100.%d", i)}
 		if w := other.send("POST /auth/token", body); w.Code != []int{200, 429, 429}[i] || w.Code == 429 && w.Header().Get("Retry-After") == "" {
 			t.Errorf("refresh %d: %d %v", i+3, w.Code, w.Header())
 		}
@@ -431,7 +431,7 @@ func TestATokenThatComesTwiceAtOnceIsCountedAsEcho(t *testing.T) {
 func TestAMailThatIsRefusedIsCounted(t *testing.T) {
 	s := build(t, settings(t, urlOf(t, onePlace(t)), "EMAIL__SMTP_HOST=127.0.0.1", "EMAIL__SMTP_PORT=1"), Options{})
 	working(t, s)
-	client{t, s.Handler(), "127.0.0.1"}.want(201, "POST /auth/signup", fmt.Sprintf(`{"email":"ann@example.com","password":%q}`, goodPassword))
+	visitor{t, s.Handler(), "127.0.0.1"}.want(201, "POST /auth/signup", fmt.Sprintf(`{"email":"ann@example.com","password":%q}`, goodPassword))
 	eventually(t, "a failure", func() bool {
 		got := counters(t, s)
 		return got[`auth_service_mails_total{outcome="failed"}`] == 1 && got[`auth_service_jobs_total{kind="mail_verify_email",outcome="failed"}`] == 1 &&
@@ -441,7 +441,7 @@ func TestAMailThatIsRefusedIsCounted(t *testing.T) {
 
 func TestADatabaseThatIsGoneDoesNotHideTheMetrics(t *testing.T) {
 	s := build(t, settings(t, urlOf(t, onePlace(t))), Options{})
-	s.db.Close()
+	s.DB.Close()
 	if n := counters(t, s)["auth_service_jobs_waiting"]; n != -1 {
 		t.Errorf("jobs waiting: %v, want -1", n)
 	}

@@ -23,11 +23,15 @@ type secrets struct {
 	links       *secret.Ring // makes the tokens of links in mails
 	codes       *secret.Ring // makes one-time codes
 	lockouts    *secret.Ring // hides the addresses whose failures are counted
+	webhooks    *secret.Ring // seals the secrets of webhooks
+	auditKeys   *secret.Ring // seals the keys that sign heads of the audit chain
+	auditMarks  *secret.Ring // marks entries of the audit chain as ours
 }
 
 const (
 	encryptionKey = "SIGNING_KEYS__ENCRYPTION_KEY"
 	refreshKey    = "SESSION_SECURITY__REFRESH_TOKEN_HASH_KEY"
+	webhookKey    = "WEBHOOK__SECRET_ENCRYPTION_KEY"
 )
 
 // loadSecrets takes the configured secrets. In development it makes those that
@@ -36,9 +40,10 @@ func loadSecrets(ctx context.Context, cfg *config.Config, d *db.DB, log *slog.Lo
 	configured := map[string]config.Secret{
 		encryptionKey: cfg.SigningKeys.EncryptionKey,
 		refreshKey:    cfg.SessionSecurity.RefreshTokenHashKey,
+		webhookKey:    cfg.Webhook.SecretEncryptionKey,
 	}
 	var missing []string
-	for _, name := range []string{encryptionKey, refreshKey} {
+	for _, name := range []string{encryptionKey, refreshKey, webhookKey} {
 		if configured[name] == "" {
 			missing = append(missing, name)
 		}
@@ -69,6 +74,9 @@ func loadSecrets(ctx context.Context, cfg *config.Config, d *db.DB, log *slog.Lo
 		links:       ring("mail-links", refreshKey, cfg.SessionSecurity.RefreshTokenHashKeyPrevious),
 		codes:       ring("otp-codes", refreshKey, cfg.SessionSecurity.RefreshTokenHashKeyPrevious),
 		lockouts:    ring("lockouts", refreshKey, cfg.SessionSecurity.RefreshTokenHashKeyPrevious),
+		webhooks:    ring("webhook-secrets", webhookKey, cfg.Webhook.SecretEncryptionKeyPrevious),
+		auditKeys:   ring("audit-key", encryptionKey, cfg.SigningKeys.EncryptionKeyPrevious),
+		auditMarks:  ring("audit-chain", encryptionKey, cfg.SigningKeys.EncryptionKeyPrevious),
 	}, nil
 }
 

@@ -85,10 +85,10 @@ func TestReadyNamesThePartThatFails(t *testing.T) {
 		degraded []string
 	}{
 		{"all is well", nil, func(*Server) {}, 200, nil, nil},
-		{"the database is gone", nil, func(s *Server) { s.db.Close() }, 503, []string{"database"}, nil},
+		{"the database is gone", nil, func(s *Server) { s.DB.Close() }, 503, []string{"database"}, nil},
 		{"it is about to stop", nil, func(s *Server) { s.draining.Store(true) }, 503, []string{"server"}, nil},
 		{"Redis is gone, which only makes limits local", []string{nothing}, func(*Server) {}, 200, nil, []string{"redis"}},
-		{"several", []string{nothing}, func(s *Server) { s.draining.Store(true); s.db.Close() }, 503, []string{"server", "database"}, nil},
+		{"several", []string{nothing}, func(s *Server) { s.draining.Store(true); s.DB.Close() }, 503, []string{"server", "database"}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestPostgresIsMigratedOnlyWhenAsked(t *testing.T) {
 func TestSQLiteIsAlwaysMigrated(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "new", "authd.db")
 	s := build(t, settings(t, "sqlite://"+file), Options{})
-	if pending, err := Pending(t.Context(), s.db); err != nil || len(pending) > 0 {
+	if pending, err := Pending(t.Context(), s.DB); err != nil || len(pending) > 0 {
 		t.Errorf("pending: %v, %v", pending, err)
 	}
 	if s.FirstAdmin == nil {
@@ -194,7 +194,7 @@ func TestReplicasThatStartTogetherAgree(t *testing.T) {
 	admins, keys := 0, map[string]bool{}
 	for _, s := range servers {
 		defer s.close()
-		keys[s.keys.Active().KID] = true
+		keys[s.Keys.Active().KID] = true
 		if s.FirstAdmin != nil {
 			admins++
 		}

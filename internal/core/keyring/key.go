@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -23,11 +24,21 @@ const (
 	EdDSA = "EdDSA"
 )
 
+// The states of a key.
+const (
+	Next     = "next"
+	Active   = "active"
+	Retiring = "retiring"
+	Retired  = "retired"
+	Revoked  = "revoked"
+)
+
 // Key is a signing key. Private is nil for keys that only verify.
 type Key struct {
 	KID       string
 	Algorithm string
 	Status    string
+	Retires   time.Time // when it stops to verify; zero if that is not known yet
 	Private   crypto.Signer
 	Public    crypto.PublicKey
 }

@@ -95,10 +95,10 @@ func TestReplicasThatStartAtOnceAgreeOnTheFirstKey(t *testing.T) {
 		if slices.Sort(kids); kids[0] == "" || kids[0] != kids[len(kids)-1] {
 			t.Errorf("they sign with %v", kids)
 		}
-		if n := count(t, d, `SELECT COUNT(*) FROM signing_keys`); n != 1 {
-			t.Errorf("%d keys were stored", n)
+		if n := count(t, d, `SELECT COUNT(*) FROM signing_keys`); n != 2 {
+			t.Errorf("%d keys were stored, want an active and a next one", n)
 		}
-		if n := count(t, d, `SELECT COUNT(*) FROM audit_events WHERE event_type = 'signing_key.created'`); n != 1 {
+		if n := count(t, d, `SELECT COUNT(*) FROM audit_events WHERE event_type = 'signing_key.created'`); n != 2 {
 			t.Errorf("%d keys were reported", n)
 		}
 		if again := mustLoad(t, d, Options{Algorithm: RS256}).Active().KID; again != kids[0] {
@@ -135,11 +135,11 @@ func TestWhichEncryptionKeysOpenTheSigningKey(t *testing.T) {
 				}
 			})
 		}
-		change(t, d, `UPDATE signing_keys SET id = $1`, uuid.New())
+		change(t, d, `UPDATE signing_keys SET id = $1 WHERE status = 'active'`, uuid.New())
 		if _, err := load(t, d, sealing, Options{Algorithm: ES256}); err == nil {
 			t.Error("a sealed key that was moved to another row opens")
 		}
-		if n := count(t, d, `SELECT COUNT(*) FROM signing_keys`); n != 1 {
+		if n := count(t, d, `SELECT COUNT(*) FROM signing_keys`); n != 2 {
 			t.Errorf("%d keys: one that does not open was replaced", n)
 		}
 	})
@@ -150,7 +150,7 @@ func TestThePrivateHalfIsSealedAtRest(t *testing.T) {
 		k := mustLoad(t, d, Options{Algorithm: RS256, PrivatePEM: rsaPEM(t)})
 		var sealed []byte
 		var jwk string
-		err := d.Read().QueryRowContext(t.Context(), `SELECT private_sealed, public_jwk FROM signing_keys`).Scan(&sealed, &jwk)
+		err := d.Read().QueryRowContext(t.Context(), `SELECT private_sealed, public_jwk FROM signing_keys WHERE status = 'active'`).Scan(&sealed, &jwk)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,32 +165,39 @@ func TestThePrivateHalfIsSealedAtRest(t *testing.T) {
 	})
 }
 
-func TestAnUnknownKeyIDReloadsOnceASecond(t *testing.T) {
+func TestAnUnknownKeyIDReloads(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		k := mustLoad(t, d, Options{Algorithm: ES256})
-		next := add(t, d, RS256, "next")
-		if key, found, err := k.Find(t.Context(), next); !found || err != nil || key.Algorithm != RS256 || key.Status != "next" {
+		made := add(t, d, RS256, Retiring)
+		k.tried = time.Time{}
+		if key, found, err := k.Find(t.Context(), made); !found || err != nil || key.Algorithm != RS256 || key.Status != Retiring {
 			t.Fatalf("the key made elsewhere: %+v, %t, %v", key, found, err)
 		}
-		retiring := add(t, d, EdDSA, "retiring")
-		k.asked = time.Now().Add(time.Hour) // the second is not over
-		if _, found, err := k.Find(t.Context(), retiring); found || err != nil {
-			t.Errorf("within the second: %t, %v", found, err)
-		}
-		if _, found, err := k.Find(t.Context(), next); !found || err != nil {
-			t.Errorf("a known key within the second: %t, %v", found, err)
-		}
-		k.asked = time.Time{}
+		last := add(t, d, EdDSA, Retiring)
+		k.tried = time.Time{}
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, found, err := k.Find(gone, retiring); !found || err != nil {
-			t.Errorf("after it, by a caller who has hung up: %t, %v", found, err)
+		if _, found, err := k.Find(gone, last); !found || err != nil {
+			t.Errorf("asked by a caller who has hung up: %t, %v", found, err)
 		}
-		k.asked = time.Time{}
+		k.tried = time.Time{}
 		if _, found, err := k.Find(t.Context(), "made up"); found || err != nil {
 			t.Errorf("a key id that nobody has: %t, %v", found, err)
 		}
 	})
+}
+
+func TestAFloodOfUnknownKeyIDsReloadsSeldom(t *testing.T) {
+	d := dbtest.SQLite(t)
+	k := mustLoad(t, d, Options{Algorithm: ES256})
+	made := add(t, d, EdDSA, Retiring)
+	k.tried = time.Now().Add(time.Hour) // the cool-down does not end
+	if _, found, err := k.Find(t.Context(), made); found || err != nil {
+		t.Errorf("read in the cool-down: %t, %v", found, err)
+	}
+	if _, found, err := k.Find(t.Context(), k.Active().KID); !found || err != nil {
+		t.Errorf("a known key meanwhile: %t, %v", found, err)
+	}
 }
 
 func TestInAnOutageKnownKeysStayAndUnknownOnesAreNotCalledBad(t *testing.T) {
@@ -217,29 +224,33 @@ func TestInAnOutageKnownKeysStayAndUnknownOnesAreNotCalledBad(t *testing.T) {
 func TestWhichKeysVerify(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		k := mustLoad(t, d, Options{Algorithm: ES256})
-		published := []string{k.Active().KID}
-		for _, status := range []string{"next", "retiring", "retired", "revoked"} {
+		all := kids(t, d, "next", "active")
+		for _, status := range []string{"retiring", "retired", "revoked"} {
 			kid := add(t, d, ES256, status)
-			if status == "next" || status == "retiring" {
-				published = append(published, kid)
+			if status == "retiring" {
+				all = append(all, kid)
 			}
-			k.asked = time.Time{}
-			if _, found, err := k.Find(t.Context(), kid); found != slices.Contains(published, kid) || err != nil {
+			k.tried = time.Time{}
+			if _, found, err := k.Find(t.Context(), kid); found != slices.Contains(all, kid) || err != nil {
 				t.Errorf("a key that is %s verifies: %t, %v", status, found, err)
 			}
 		}
+		for _, kid := range all {
+			if _, found, err := k.Find(t.Context(), kid); !found || err != nil {
+				t.Errorf("a published key: %t, %v", found, err)
+			}
+		}
 		body, _ := k.JWKS()
-		slices.Sort(published)
-		if diff := cmp.Diff(published, membersOf(t, body).kids); diff != "" {
+		slices.Sort(all)
+		if diff := cmp.Diff(all, membersOf(t, body).kids); diff != "" {
 			t.Errorf("published are others, or in another order: %s", diff)
 		}
-		if n, err := Examine(t.Context(), d, sealing); n != len(published) || err != nil {
-			t.Errorf("Examine counts %d, %v", n, err)
+		if h, err := Examine(t.Context(), d, sealing, k.clock); h.Published != len(all) || !h.HasNext || err != nil {
+			t.Errorf("Examine says %+v, %v", h, err)
 		}
 
 		kept := k.Active().KID
-		change(t, d, `UPDATE signing_keys SET status = 'revoked' WHERE kid = $1`, published[0])
-		change(t, d, `UPDATE signing_keys SET status = 'retired' WHERE status <> 'revoked'`)
+		change(t, d, `UPDATE signing_keys SET status = 'retired' WHERE status = 'active'`)
 		if err := k.Reload(t.Context()); err == nil {
 			t.Error("a set without an active key was taken")
 		}
@@ -247,6 +258,23 @@ func TestWhichKeysVerify(t *testing.T) {
 			t.Error("the keys in memory were dropped for a set that cannot sign")
 		}
 	})
+}
+
+// kids returns the ids of the keys in some states, in the order of the states.
+func kids(t *testing.T, d *db.DB, states ...string) (list []string) {
+	t.Helper()
+	all, err := newest(t.Context(), d.Read())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, status := range states {
+		for _, r := range all {
+			if r.status == status {
+				list = append(list, r.kid)
+			}
+		}
+	}
+	return list
 }
 
 func TestTheEntityTagChangesWithTheSet(t *testing.T) {
@@ -269,7 +297,7 @@ func TestTheEntityTagChangesWithTheSet(t *testing.T) {
 		}
 		look("the first set", true)
 		look("the same set", false)
-		kid := add(t, d, ES256, "next")
+		kid := add(t, d, ES256, "retiring")
 		look("with a new key", true)
 		look("the same set once more", false)
 		other := mustLoad(t, d, Options{Algorithm: ES256})

@@ -80,7 +80,7 @@ func (s *Service) Charge(ctx context.Context, tx *db.Tx, now time.Time, email st
 		networks = append(networks, network{everywhere, strangers})
 	}
 	for _, n := range networks {
-		failures, pending, until, err := count(ctx, tx, now, a.account, n)
+		failures, pending, until, err := count(ctx, tx, now, a.account, p.user, n)
 		if err != nil {
 			return a, err
 		}
@@ -98,12 +98,13 @@ func (s *Service) Charge(ctx context.Context, tx *db.Tx, now time.Time, email st
 
 // count adds a failure and locks where the ladder says so. failures is 0 if it
 // is locked already; until is when a lock ends.
-func count(ctx context.Context, tx *db.Tx, now time.Time, account string, n network) (failures, pending int, until time.Time, err error) {
+func count(ctx context.Context, tx *db.Tx, now time.Time, account string, user uuid.UUID, n network) (failures, pending int, until time.Time, err error) {
 	wait := func(i int) time.Time { return now.Add(n.steps.waits[min(i, len(n.steps.waits)-1)]) }
 	end := now.Add(forgetAfter)
 	err = tx.QueryRowContext(ctx, `
-		INSERT INTO lockouts (account, network, failures, pending, locked_until, expires_at) VALUES ($1, $2, 1, 1, $3, $4)
+		INSERT INTO lockouts (account, network, failures, pending, locked_until, expires_at, user_id) VALUES ($1, $2, 1, 1, $3, $4, $12)
 		ON CONFLICT (account, network) DO UPDATE SET
+			user_id = excluded.user_id,
 			failures = CASE WHEN lockouts.expires_at <= $5 THEN 1 ELSE lockouts.failures + 1 END,
 			pending = CASE WHEN lockouts.expires_at <= $5 THEN 1 ELSE lockouts.pending + 1 END,
 			locked_until = CASE
@@ -117,7 +118,8 @@ func count(ctx context.Context, tx *db.Tx, now time.Time, account string, n netw
 				ELSE lockouts.expires_at END
 		WHERE lockouts.locked_until <= $5
 		RETURNING failures, pending, locked_until`,
-		account, n.prefix, time.Time{}, end, now, n.steps.first, wait(0), wait(1), wait(2), wait(3), n.steps.sliding).Scan(&failures, &pending, &until)
+		account, n.prefix, time.Time{}, end, now, n.steps.first, wait(0), wait(1), wait(2), wait(3), n.steps.sliding,
+		uuid.NullUUID{UUID: user, Valid: user != uuid.Nil}).Scan(&failures, &pending, &until)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = tx.QueryRowContext(ctx, `SELECT pending, locked_until FROM lockouts WHERE account = $1 AND network = $2`, account, n.prefix).Scan(&pending, &until)
 		if errors.Is(err, sql.ErrNoRows) { // cleared at this moment

@@ -32,6 +32,7 @@ type Place struct {
 	network   string
 	device    string
 	stale     bool // seen_at is due to be moved
+	user      uuid.UUID
 }
 
 const placesOf = `SELECT kind, value, seen_at FROM seen WHERE user_id = $1`
@@ -40,7 +41,7 @@ const placesOf = `SELECT kind, value, seen_at FROM seen WHERE user_id = $1`
 // account that is not there, costs the same.
 func (s *Service) Look(ctx context.Context, id uuid.UUID) (p Place, err error) {
 	origin := audit.OriginOf(ctx)
-	p = Place{network: home(origin.IP), device: device(origin.UserAgent), newDevice: true, first: true}
+	p = Place{network: home(origin.IP), device: device(origin.UserAgent), newDevice: true, first: true, user: id}
 	now := s.Clock.Now()
 	rows, err := s.DB.Read().QueryContext(ctx, placesOf, id)
 	if err != nil {

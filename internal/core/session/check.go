@@ -22,6 +22,7 @@ type live struct {
 	epoch   int64
 	expires time.Time
 	csrf    string
+	role    string
 }
 
 // Identity is who a good access token belongs to.
@@ -29,6 +30,7 @@ type Identity struct {
 	User    uuid.UUID
 	Session uuid.UUID
 	Claims  *token.Claims
+	Role    string // of the account, as SQL says: a change raises the epoch, which ends what is cached
 
 	CSRFHash string // of the CSRF token that a cookie session is bound to
 }
@@ -68,7 +70,7 @@ func (s *Service) Check(ctx context.Context, access string) (id Identity, err er
 	case state.epoch > claims.Epoch:
 		return id, fault.New(fault.TokenExpired) // its session lives
 	}
-	id.CSRFHash = state.csrf
+	id.CSRFHash, id.Role = state.csrf, state.role
 	s.see(id.Session)
 	return id, nil
 }
@@ -124,7 +126,7 @@ func (s *Service) state(ctx context.Context, id uuid.UUID, epoch int64) (live, e
 	if !found || !sess.RevokedAt.IsZero() || !sess.Expires.After(now) || !u.Active {
 		return live{}, fault.New(fault.SessionExpired)
 	}
-	state := live{sess.UserID, u.Epoch, sess.Expires, sess.CSRFHash}
+	state := live{sess.UserID, u.Epoch, sess.Expires, sess.CSRFHash, u.Role}
 	if fresh && s.feed.Position() == position { // else it may be out of date already
 		s.cache.Set(id, state)
 	}

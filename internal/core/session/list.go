@@ -83,11 +83,12 @@ func (s *Service) List(ctx context.Context, userID uuid.UUID, status Status, aft
 	return cursor.Cut(list, limit, place, query...), rows.Err()
 }
 
-func scanListed(rows *sql.Rows) (l Listed, err error) {
+// scanListed reads the columns of a session, and more after them.
+func scanListed(rows *sql.Rows, more ...any) (l Listed, err error) {
 	var revoked sql.NullTime
 	var reason, ip, userAgent sql.NullString
 	var suspicious string
-	err = rows.Scan(&l.ID, &l.Created, &l.LastSeen, &l.Expires, &revoked, &reason, &ip, &userAgent, &l.Flagged, &suspicious)
+	err = rows.Scan(append([]any{&l.ID, &l.Created, &l.LastSeen, &l.Expires, &revoked, &reason, &ip, &userAgent, &l.Flagged, &suspicious}, more...)...)
 	if err != nil {
 		return l, err
 	}

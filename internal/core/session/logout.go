@@ -47,6 +47,9 @@ func (s *Service) Logout(ctx context.Context, access, refresh string, csrf CSRF)
 		}
 		return audit.Record(ctx, tx, now, audit.Event{
 			Type: audit.UserLogout, Actor: sess.UserID, Metadata: map[string]any{"provider": sess.Provider, "session_id": sess.ID},
+		}, audit.Event{
+			Type: audit.SessionRevoked, Actor: sess.UserID, TargetType: "user", Target: sess.UserID,
+			Metadata: map[string]any{"reason": ReasonLogout, "provider": sess.Provider, "session_id": sess.ID},
 		})
 	})
 }

@@ -83,8 +83,8 @@ func (w *world) wasSignedOut(s Session) {
 	if !w.feed.Revoked(revocation.Session, s.ID.String()) || w.entries(s.ID) != 1 {
 		w.t.Errorf("the feed refuses it: %t, by %d rows", w.feed.Revoked(revocation.Session, s.ID.String()), w.entries(s.ID))
 	}
-	if n := w.audited()["user.logout"]; n != 1 {
-		w.t.Errorf("recorded %d times", n)
+	if n := w.audited(); n["user.logout"] != 1 || n["session.revoked"] != 1 {
+		w.t.Errorf("recorded: %v", n)
 	}
 	if _, code := w.rotate(encodeRefresh(ring, refreshToken{session: s.ID})); code != "session_expired" {
 		w.t.Errorf("a refresh afterwards: %q", code)

@@ -78,7 +78,7 @@ func (s *Service) RevokeOthers(ctx context.Context, by Identity, reason string) 
 		}
 		return audit.Record(ctx, tx, now, audit.Event{
 			Type: audit.SessionRevoked, Actor: by.User, TargetType: "user", Target: by.User,
-			Metadata: map[string]any{"reason": reason, "session_ids": ended, "revoked_session_count": len(ended)},
+			Metadata: map[string]any{"reason": reason, "session_ids": atMost(ended), "revoked_session_count": len(ended)},
 		})
 	})
 	return ended, err

@@ -49,7 +49,7 @@ func newForge(t *testing.T) *forge {
 	jwk := f.json(jose.JSONWebKey{Key: f.rsaKey.Public(), KeyID: f.rsaKID, Algorithm: keyring.RS256, Use: "sig"})
 	err = d.Write(t.Context(), func(tx *db.Tx) error {
 		_, err := tx.ExecContext(t.Context(), `INSERT INTO signing_keys (id, kid, algorithm, status, private_sealed, public_jwk, created_at)
-			VALUES ($1, $2, $3, 'next', $4, $5, $6)`, uuid.New(), f.rsaKID, keyring.RS256, []byte("sealed"), jwk, noon)
+			VALUES ($1, $2, $3, 'retiring', $4, $5, $6)`, uuid.New(), f.rsaKID, keyring.RS256, []byte("sealed"), jwk, noon)
 		return err
 	})
 	if err != nil {

@@ -80,7 +80,8 @@ type Issuer struct {
 	Service  string        // this service's own audience
 	Lifetime time.Duration // of an access token
 
-	seen *otter.Cache[[sha256.Size]byte, *Claims] // whose signature was good, by the token's hash
+	seen     *otter.Cache[[sha256.Size]byte, *Claims] // whose signature was good, by the token's hash
+	machines *otter.Cache[[sha256.Size]byte, *MachineClaims]
 }
 
 // seenSize bounds the memory of the cache: about 1 KB a token.
@@ -90,7 +91,8 @@ const seenSize = 20_000
 func NewIssuer(keys *keyring.Keyring, c *clock.Clock, url, service string, lifetime time.Duration) *Issuer {
 	return &Issuer{
 		Keys: keys, Clock: c, URL: url, Service: service, Lifetime: lifetime,
-		seen: otter.Must(&otter.Options[[sha256.Size]byte, *Claims]{MaximumSize: seenSize}),
+		seen:     otter.Must(&otter.Options[[sha256.Size]byte, *Claims]{MaximumSize: seenSize}),
+		machines: otter.Must(&otter.Options[[sha256.Size]byte, *MachineClaims]{MaximumSize: seenSize}),
 	}
 }
 
@@ -117,7 +119,10 @@ func (i *Issuer) sign(typ jose.ContentType, claims any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	key := i.Keys.Active()
+	key, err := i.Keys.Signing()
+	if err != nil {
+		return "", fmt.Errorf("token: %w", err)
+	}
 	signer, err := jose.NewSigner(
 		jose.SigningKey{Algorithm: jose.SignatureAlgorithm(key.Algorithm), Key: jose.JSONWebKey{Key: key.Private, KeyID: key.KID}},
 		(&jose.SignerOptions{}).WithType(typ))

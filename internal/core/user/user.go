@@ -57,13 +57,24 @@ func ByEmail(ctx context.Context, c db.Conn, email string) (u User, found bool, 
 	return u, err == nil, noRows(err)
 }
 
-// Create adds an account, unless a live one has the address, or somebody may
-// still take it back: then created is false and nothing changes.
+// Taken reports whether an address is an account's, also a deleted one's: that
+// keeps it until it is erased.
+func Taken(ctx context.Context, c db.Conn, email string) (taken bool, err error) {
+	var n int
+	err = c.QueryRowContext(ctx, `SELECT COUNT(*) FROM users WHERE email_key = $1`, email).Scan(&n)
+	if err != nil {
+		return false, fmt.Errorf("user.Taken: %w", err)
+	}
+	return n > 0, nil
+}
+
+// Create adds an account, unless one has the address, or somebody may still take
+// it back: then created is false and nothing changes.
 func Create(ctx context.Context, tx *db.Tx, now time.Time, u User) (created bool, err error) {
 	done, err := tx.ExecContext(ctx, `
 		INSERT INTO users (id, email, email_key, role, is_active, email_verified, email_otp_enabled, epoch, created_at, updated_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-		ON CONFLICT (email_key) WHERE deleted_at IS NULL DO NOTHING`,
+		ON CONFLICT (email_key) DO NOTHING`,
 		u.ID, u.Email, u.Email, u.Role, u.Active, u.EmailVerified, u.EmailOTPEnabled, u.Epoch, now, now)
 	if err != nil {
 		return false, fmt.Errorf("user.Create: %w", err)
@@ -171,19 +182,22 @@ func (a *Accounts) EndTokens(ctx context.Context, tx *db.Tx, now time.Time, id u
 	return err
 }
 
-// Erase takes out of an account what says whose it is, and ends it. It reports
-// false if it is not live.
+// Erase takes out of an account, deleted or not, what says whose it is, and ends
+// it. It reports false if it is erased.
 func (a *Accounts) Erase(ctx context.Context, tx *db.Tx, now time.Time, id uuid.UUID) (changed bool, err error) {
 	defer fault.Wrap(&err, "user.Erase")
 	gone := "deleted_" + id.String() + erasedDomain
 	return a.raised(ctx, tx, now, id, tx.QueryRowContext(ctx, `
 		UPDATE users SET email = $1, email_key = $2, is_active = FALSE, email_verified = FALSE, email_otp_enabled = FALSE,
-			epoch = epoch + 1, updated_at = $3, deleted_at = $4
-		WHERE id = $5 AND deleted_at IS NULL RETURNING epoch`, gone, gone, now, now, id))
+			epoch = epoch + 1, updated_at = $3, deleted_at = COALESCE(deleted_at, $4)
+		WHERE id = $5 AND email <> $6 RETURNING epoch`, gone, gone, now, now, id, gone))
 }
 
 // erasedDomain is that of the placeholder address of an erased account.
 const erasedDomain = "@erased.invalid"
+
+// Erased reports whether what says whose it is was taken out of the account.
+func (u User) Erased() bool { return strings.HasSuffix(u.Email, erasedDomain) }
 
 // Erased reports whether an account was erased, rather than never there.
 func Erased(ctx context.Context, c db.Conn, id uuid.UUID) (erased bool, err error) {

@@ -1,6 +1,7 @@
 package user_test
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -104,21 +105,42 @@ func TestOfManyWhoTakeAnAddressAtOnceOneGetsIt(t *testing.T) {
 	})
 }
 
-func TestADeletedAccountGivesItsAddressBack(t *testing.T) {
+func TestADeletedAccountKeepsItsAddressAndAnErasedOneGivesItBack(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		first, second, third := jo(), jo(), jo()
+		accounts := newAccounts(t, d)
+		first, second := jo(), jo()
 		if !create(t, d, first) || create(t, d, second) {
 			t.Fatal("an address must be free once, and taken then")
 		}
-		change(t, d, `UPDATE users SET deleted_at = $1 WHERE id = $2`, noon, first.ID)
+		act := func(act func(context.Context, *db.Tx, time.Time, uuid.UUID) (bool, error), want bool) {
+			t.Helper()
+			if got := within(t, d, func(ctx context.Context, tx *db.Tx) (bool, error) { return act(ctx, tx, noon, first.ID) }); got != want {
+				t.Errorf("it says %t, want %t", got, want)
+			}
+		}
+		taken := func(want bool) {
+			t.Helper()
+			if got, err := user.Taken(t.Context(), d.Read(), first.Email); got != want || err != nil {
+				t.Errorf("the address is taken: %t (%v), want %t", got, err, want)
+			}
+		}
+		act(accounts.Delete, true)
+		act(accounts.Delete, false)
 		if _, found, _ := user.ByID(t.Context(), d.Read(), first.ID); found {
 			t.Error("a deleted account is found by id")
 		}
 		if _, found, _ := user.ByEmail(t.Context(), d.Read(), first.Email); found {
 			t.Error("a deleted account is found by address")
 		}
-		if !create(t, d, second) || create(t, d, third) {
-			t.Error("the address of a deleted account must be free once more")
+		taken(true)
+		if create(t, d, second) {
+			t.Error("somebody got the address of a deleted account")
+		}
+		act(accounts.Erase, true)
+		act(accounts.Erase, false)
+		taken(false)
+		if !create(t, d, second) {
+			t.Error("the address of an erased account is not free")
 		}
 		if u, found, err := user.ByEmail(t.Context(), d.Read(), second.Email); !found || err != nil || u.ID != second.ID {
 			t.Errorf("the address belongs to %v (%t, %v)", u.ID, found, err)
@@ -161,7 +183,7 @@ func TestConfirmingAnAddressRaisesTheEpochOnce(t *testing.T) {
 		accounts := &user.Accounts{Feed: feed, TokenLife: time.Hour}
 		u, deleted := jo(), jo()
 		create(t, d, deleted)
-		change(t, d, `UPDATE users SET deleted_at = $1`, noon)
+		change(t, d, retire)
 		create(t, d, u)
 		confirm := func(id uuid.UUID) (changed bool) {
 			t.Helper()

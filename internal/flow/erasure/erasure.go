@@ -32,7 +32,13 @@ type Service struct {
 	Accounts *user.Accounts
 	StepUp   *stepup.Service
 	Risk     *risk.Service
+
+	// Keys revokes the API keys of an account; nil where there are none.
+	Keys func(ctx context.Context, tx *db.Tx, now time.Time, userID uuid.UUID) (revoked int, err error)
 }
+
+// Counts is what an erasure ended.
+type Counts struct{ Sessions, Keys, Identities int }
 
 // ForgetEvents is the job kind that erases the personal part of audit events:
 // there may be too many for the transaction of the erasure.
@@ -77,15 +83,57 @@ func (s *Service) Self(ctx context.Context, caller session.Identity, actionToken
 		if err := proof.Spend(ctx, tx, now, demand); err != nil {
 			return err
 		}
-		return s.erase(ctx, tx, u, audit.Event{Actor: u.ID})
+		_, err = s.erase(ctx, tx, u, audit.Event{Actor: u.ID})
+		return err
 	})
-	if fault.Has(err, fault.LastAdminProtected) {
-		refused := audit.Event{Type: audit.UserErased, Actor: caller.User, TargetType: "user", Target: caller.User, Failure: fault.LastAdminProtected.Slug}
-		if err := s.DB.Write(ctx, func(tx *db.Tx) error { return audit.Record(ctx, tx, s.Clock.Now(), refused) }); err != nil {
+	return s.recordLast(ctx, err, audit.Event{Actor: caller.User}, caller.User)
+}
+
+// ByAdmin erases an account, deleted or not. Faults: action_token_invalid,
+// insufficient_role, invalid_user, already_erased, last_admin_protected.
+func (s *Service) ByAdmin(ctx context.Context, by audit.By, id uuid.UUID) (c Counts, err error) {
+	defer fault.Wrap(&err, "erasure.ByAdmin")
+	err = s.DB.Write(ctx, func(tx *db.Tx) error {
+		now := s.Clock.Now()
+		last, err := user.LastAdmin(ctx, tx, id)
+		if err != nil {
 			return err
 		}
+		if err := by.Admit(ctx, tx, now); err != nil {
+			return err
+		}
+		u, _, found, err := user.LockAny(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := user.StillAdmin(ctx, tx, by.ID); err != nil {
+			return err
+		}
+		switch {
+		case !found:
+			return fault.New(fault.InvalidUser)
+		case u.Erased():
+			return fault.New(fault.AlreadyErased)
+		case last:
+			return fault.New(fault.LastAdminProtected)
+		}
+		c, err = s.erase(ctx, tx, u, by.Event(audit.UserErased))
+		return err
+	})
+	return c, s.recordLast(ctx, err, by.Event(audit.UserErased), id)
+}
+
+// recordLast records that the last admin was to be erased. It returns the error
+// that it was given.
+func (s *Service) recordLast(ctx context.Context, refusal error, as audit.Event, id uuid.UUID) error {
+	if !fault.Has(refusal, fault.LastAdminProtected) {
+		return refusal
 	}
-	return err
+	as.Type, as.TargetType, as.Target, as.Failure = audit.UserErased, "user", id, fault.LastAdminProtected.Slug
+	if err := s.DB.Write(ctx, func(tx *db.Tx) error { return audit.Record(ctx, tx, s.Clock.Now(), as) }); err != nil {
+		return err
+	}
+	return refusal
 }
 
 func (s *Service) absent(ctx context.Context, tx *db.Tx, id uuid.UUID) error {
@@ -101,43 +149,49 @@ func (s *Service) absent(ctx context.Context, tx *db.Tx, id uuid.UUID) error {
 
 // erase is the whole act, in one transaction but for the audit events. as says
 // who did it.
-func (s *Service) erase(ctx context.Context, tx *db.Tx, u user.User, as audit.Event) error {
+func (s *Service) erase(ctx context.Context, tx *db.Tx, u user.User, as audit.Event) (c Counts, err error) {
 	now := s.Clock.Now()
 	addresses, err := addressesOf(ctx, tx, now, u)
 	if err != nil {
-		return err
+		return c, err
 	}
 	ended, err := session.EndAll(ctx, tx, now, u.ID, uuid.Nil, session.ReasonErased)
 	if err != nil {
-		return err
+		return c, err
+	}
+	c.Sessions = len(ended)
+	if s.Keys != nil {
+		if c.Keys, err = s.Keys(ctx, tx, now, u.ID); err != nil {
+			return c, err
+		}
 	}
 	for _, address := range addresses {
 		if err := s.Risk.Forget(ctx, tx, u.ID, address); err != nil {
-			return err
+			return c, err
 		}
 		if err := s.Jobs.Drop(ctx, tx, "email", address); err != nil {
-			return err
+			return c, err
 		}
 		if err := mail.Forget(ctx, tx, address); err != nil {
-			return err
+			return c, err
 		}
 	}
 	for _, forget := range []func(context.Context, *db.Tx, uuid.UUID) error{
 		session.Forget, password.Forget, otp.Forget, stepup.Forget, forgetLinks,
 	} {
 		if err := forget(ctx, tx, u.ID); err != nil {
-			return err
+			return c, err
 		}
 	}
 	if _, err := s.Accounts.Erase(ctx, tx, now, u.ID); err != nil {
-		return err
+		return c, err
 	}
 	as.Type, as.TargetType, as.Target = audit.UserErased, "user", u.ID
-	as.Metadata = map[string]any{"deleted_identity_count": 0, "revoked_session_count": len(ended), "revoked_api_key_count": 0}
+	as.Metadata = map[string]any{"deleted_identity_count": c.Identities, "revoked_session_count": c.Sessions, "revoked_api_key_count": c.Keys}
 	if err := audit.Record(ctx, tx, now, as); err != nil {
-		return err
+		return c, err
 	}
-	return s.Jobs.Enqueue(ctx, tx, ForgetEvents, forgetJob{u.ID})
+	return c, s.Jobs.Enqueue(ctx, tx, ForgetEvents, forgetJob{u.ID})
 }
 
 // Forget works a ForgetEvents job.
@@ -170,7 +224,7 @@ func addressesOf(ctx context.Context, tx *db.Tx, now time.Time, u user.User) ([]
 	}
 	own := []string{u.Email}
 	for _, address := range list {
-		_, taken, err := user.ByEmail(ctx, tx, address)
+		taken, err := user.Taken(ctx, tx, address)
 		if err != nil {
 			return nil, err
 		}

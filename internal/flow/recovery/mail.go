@@ -27,7 +27,8 @@ type resetJob struct {
 	IP            string `json:"ip,omitempty"`
 	UserAgent     string `json:"user_agent,omitempty"`
 	CorrelationID string `json:"correlation_id,omitempty"`
-	Undone        bool   `json:"undone,omitempty"` // nobody asked: MailLink
+	Undone        bool   `json:"undone,omitempty"`  // nobody asked: MailLink
+	Invited       bool   `json:"invited,omitempty"` // nobody asked: Invite
 }
 
 type doneJob struct {
@@ -38,6 +39,11 @@ type doneJob struct {
 // back to: its password was removed.
 func (s *Service) MailLink(ctx context.Context, tx *db.Tx, email string) error {
 	return s.Jobs.Enqueue(ctx, tx, ResetMail, resetJob{Email: email, Undone: true})
+}
+
+// Invite queues a link for the owner of an account that somebody else made.
+func (s *Service) Invite(ctx context.Context, tx *db.Tx, email string) error {
+	return s.Jobs.Enqueue(ctx, tx, ResetMail, resetJob{Email: email, Invited: true})
 }
 
 // SendReset works a ResetMail job. The link's token is made from the job's id,
@@ -60,8 +66,11 @@ func (s *Service) SendReset(ctx context.Context, job jobs.Job) (err error) {
 		return err
 	}
 	template := "reset_password"
-	if in.Undone {
+	switch {
+	case in.Undone:
 		template = "email_change_undone"
+	case in.Invited:
+		template = "invitation"
 	}
 	link := s.BaseURL + ResetPage + "?token=" + url.QueryEscape(token)
 	return s.send(ctx, job, in.Email, template, mailData{in.Email, link, mail.Life(s.ResetTTL)})
@@ -90,7 +99,7 @@ func (s *Service) offer(ctx context.Context, tx *db.Tx, in resetJob, job jobs.Jo
 	if err != nil {
 		return false, err
 	}
-	if !in.Undone && !again {
+	if !in.Undone && !in.Invited && !again {
 		if err := audit.Record(ctx, tx, now, requested); err != nil {
 			return false, err
 		}

@@ -38,7 +38,7 @@ func TestAnAccountThatChangesDuringASignIn(t *testing.T) {
 		for _, row := range rows {
 			t.Run(row.name, func(t *testing.T) {
 				s := newService(t, d)
-				change(t, s, `UPDATE users SET deleted_at = created_at`) // of the rows before
+				change(t, s, retire) // of the rows before
 				change(t, s, `DELETE FROM lockouts`)
 				id, _ := account(t, s, ann)
 				var access string
@@ -88,7 +88,7 @@ func TestAnAccountThatChangesWhileItsCodeIsVerified(t *testing.T) {
 		for _, row := range rows {
 			t.Run(row.name, func(t *testing.T) {
 				s := newService(t, d)
-				change(t, s, `UPDATE users SET deleted_at = created_at`) // of the rows before
+				change(t, s, retire) // of the rows before
 				id := guardedAccount(t, s, ann)
 				token := challenged(t, s, home)
 				code := mailed(t, s)
@@ -150,7 +150,7 @@ func TestNoSignInOutlivesADeactivationBesideIt(t *testing.T) {
 		for _, codes := range []bool{false, true} {
 			t.Run(map[bool]string{false: "by password", true: "by code"}[codes], func(t *testing.T) {
 				s := newService(t, d)
-				change(t, s, `UPDATE users SET deleted_at = created_at`) // of the rows before
+				change(t, s, retire) // of the rows before
 				change(t, s, `DELETE FROM lockouts`)
 				var id uuid.UUID
 				var tokens, right []string

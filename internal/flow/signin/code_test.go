@@ -96,7 +96,7 @@ func TestWhatIsNoChallenge(t *testing.T) {
 			return token
 		}},
 		{"one of a deleted account", func(t *testing.T, s *signin.Service, token string) string {
-			change(t, s, `UPDATE users SET deleted_at = created_at`)
+			change(t, s, retire)
 			return token
 		}},
 		{"one for an action", func(t *testing.T, s *signin.Service, token string) string {
@@ -115,7 +115,7 @@ func TestWhatIsNoChallenge(t *testing.T) {
 		for _, row := range rows {
 			t.Run(row.name, func(t *testing.T) {
 				s := newService(t, d)
-				change(t, s, `UPDATE users SET deleted_at = created_at`) // of the rows before
+				change(t, s, retire) // of the rows before
 				guardedAccount(t, s, ann)
 				token := challenged(t, s, home)
 				code := mailed(t, s)

@@ -48,7 +48,7 @@ func TestProvingThePasswordAgain(t *testing.T) {
 		for _, row := range rows {
 			t.Run(row.name, func(t *testing.T) {
 				s := newService(t, d)
-				change(t, s, `UPDATE users SET deleted_at = created_at`) // of the rows before
+				change(t, s, retire) // of the rows before
 				change(t, s, `DELETE FROM lockouts`)
 				account(t, s, ann)
 				who := mustLogin(t, s, home)

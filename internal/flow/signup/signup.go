@@ -118,12 +118,12 @@ func (s *Service) accept(ctx context.Context, u user.User, hash string, mayMail 
 }
 
 func isFree(ctx context.Context, tx *db.Tx, now time.Time, email string) (bool, error) {
-	_, found, err := user.ByEmail(ctx, tx, email)
+	taken, err := user.Taken(ctx, tx, email)
 	if err != nil {
 		return false, err
 	}
 	kept, err := user.Kept(ctx, tx, now, email, uuid.Nil)
-	return !found && !kept, err
+	return !taken && !kept, err
 }
 
 // create makes the account. If the address is not free it makes one of an address

@@ -192,13 +192,13 @@ type account struct {
 	verified, erased bool
 }
 
-// find returns the accounts with this id (erased ones too) or this address, the
+// find returns the accounts with this id or this address, deleted ones too, the
 // one with the id first.
 func find(ctx context.Context, c db.Conn, id uuid.UUID, email string) (list []account, err error) {
 	rows, err := c.QueryContext(ctx, `
 		SELECT id, email_key, role, email_verified, deleted_at IS NOT NULL FROM users WHERE id = $1
 		UNION ALL
-		SELECT id, email_key, role, email_verified, FALSE FROM users WHERE email_key = $2 AND deleted_at IS NULL AND id <> $3`, id, email, id)
+		SELECT id, email_key, role, email_verified, deleted_at IS NOT NULL FROM users WHERE email_key = $2 AND id <> $3`, id, email, id)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +223,9 @@ func (r row) judge(met []account, o *outcome) {
 	}
 	switch a := met[0]; {
 	case a.id == r.user.ID && a.erased:
-		o.refuse(r, "id belongs to an account that was erased")
+		o.refuse(r, "id belongs to an account that was deleted or erased")
+	case a.erased:
+		o.refuse(r, "email belongs to a deleted account: erase that one first")
 	case a.id == r.user.ID && a.email != r.user.Email:
 		o.refuse(r, "id belongs to an account with another address")
 	case a.id == r.user.ID:

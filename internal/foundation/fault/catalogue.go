@@ -75,4 +75,17 @@ var (
 	InvalidSession      = code("invalid_session", http.StatusNotFound, "Session not found.")
 	SessionRevoked      = code("session_revoked", http.StatusConflict, "Session already revoked.")
 	InvalidCursor       = code("invalid_cursor", http.StatusUnprocessableEntity, "Invalid cursor.")
+
+	// The operator's side.
+	EmailTaken         = code("email_taken", http.StatusConflict, "This address has an account.")
+	InvalidWebhookURL  = code("invalid_webhook_url", http.StatusBadRequest, "This address cannot be a webhook: use a public http or https URL.")
+	WebhookNotFound    = code("webhook_not_found", http.StatusNotFound, "Webhook not found.")
+	DeliveryNotFound   = code("delivery_not_found", http.StatusNotFound, "Delivery not found.")
+	ClientNotFound     = code("client_not_found", http.StatusNotFound, "Client not found.")
+	APIKeyNotFound     = code("api_key_not_found", http.StatusNotFound, "API key not found.")
+	SigningKeyNotFound = code("signing_key_not_found", http.StatusNotFound, "Signing key not found.")
+	APIKeyRevoked      = code("api_key_revoked", http.StatusConflict, "This API key is revoked: make another one.")
+	InvalidAPIKey      = code("invalid_api_key", http.StatusBadRequest, "Invalid API key.")
+	InvalidScope       = code("invalid_scope", http.StatusBadRequest, "Invalid scope.")
+	RotationTooSoon    = code("rotation_too_soon", http.StatusConflict, "The next signing key was published a moment ago: wait, then rotate.")
 )

@@ -32,6 +32,14 @@ type Metrics struct {
 	jobs      *prometheus.CounterVec
 	jobTime   *prometheus.HistogramVec
 	hashes    *prometheus.CounterVec
+	dropped   *prometheus.CounterVec
+
+	deliveries   *prometheus.CounterVec
+	deliveryTime *prometheus.HistogramVec
+
+	clientTokens   *prometheus.CounterVec
+	introspections *prometheus.CounterVec
+	introspected   found[introspection, prometheus.Counter]
 }
 
 const namespace = "auth_service"
@@ -65,6 +73,11 @@ func New() *Metrics {
 	m.jobs = counter("jobs_total", "Job attempts: done, failed (tried again) or given_up.", "kind", "outcome")
 	m.jobTime = histogram("job_duration_seconds", "Time a job attempt took.", prometheus.ExponentialBuckets(.001, 4, 9), "kind")
 	m.hashes = counter("password_hashes_total", "Password hashes asked for: done, or shed because too many waited.", "outcome")
+	m.dropped = counter("audit_events_dropped_total", "Events of uses that were not recorded, because too many different ones came at once.")
+	m.deliveries = counter("webhook_deliveries_total", "Attempts at webhook deliveries: delivered, failed (tried again), abandoned, or lost and unknown, which come again.", "outcome")
+	m.deliveryTime = histogram("webhook_delivery_seconds", "Time an attempt at a webhook delivery took.", prometheus.ExponentialBuckets(.004, 4, 8))
+	m.clientTokens = counter("client_tokens_total", "Tokens that machine clients asked for: success or the error code.", "outcome")
+	m.introspections = counter("introspections_total", "API keys introspected, by outcome (valid or the code) and source: cache, sql, or format if nothing was looked up.", "outcome", "source")
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -199,6 +212,40 @@ func (m *Metrics) Hash(outcome string) {
 		m.hashes.WithLabelValues(outcome).Inc()
 	}
 }
+
+// Delivery counts an attempt at a webhook delivery.
+func (m *Metrics) Delivery(outcome string, took time.Duration) {
+	if m != nil {
+		m.deliveries.WithLabelValues(outcome).Inc()
+		m.deliveryTime.WithLabelValues().Observe(took.Seconds())
+	}
+}
+
+// AuditDropped counts events of uses that were not recorded.
+func (m *Metrics) AuditDropped(n int) {
+	if m != nil {
+		m.dropped.WithLabelValues().Add(float64(n))
+	}
+}
+
+// ClientToken counts a token that a machine client asked for.
+func (m *Metrics) ClientToken(outcome string) {
+	if m != nil {
+		m.clientTokens.WithLabelValues(outcome).Inc()
+	}
+}
+
+// Introspection counts an API key that was introspected.
+func (m *Metrics) Introspection(outcome, source string) {
+	if m == nil {
+		return
+	}
+	m.introspected.of(introspection{outcome, source}, func() prometheus.Counter {
+		return m.introspections.WithLabelValues(outcome, source)
+	}).Inc()
+}
+
+type introspection struct{ outcome, source string }
 
 func pick(yes bool, a, b string) string {
 	if yes {

@@ -87,6 +87,12 @@ func (r *Ring) CheckMAC(id, data, mac []byte) bool {
 	return ok && hmac.Equal(sum(k, data), mac)
 }
 
+// Has reports whether the ring holds the key with this id.
+func (r *Ring) Has(id []byte) bool {
+	_, ok := r.find(id)
+	return ok
+}
+
 func sum(k key, data []byte) []byte {
 	h := hmac.New(sha256.New, k.mac)
 	h.Write(data)

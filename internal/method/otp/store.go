@@ -180,4 +180,28 @@ func Prune(ctx context.Context, d *db.DB, now time.Time) error {
 	})
 }
 
+// PruneBudgets forgets the counts that have begun anew meanwhile and block
+// nobody, in batches by account.
+func PruneBudgets(ctx context.Context, d *db.DB, now time.Time) error {
+	const batch = 1_000 // accounts
+	last, next := uuid.Nil, uuid.Nil
+	for done := false; !done; last = next {
+		err := d.Write(ctx, func(tx *db.Tx) error {
+			err := tx.QueryRowContext(ctx, `SELECT user_id FROM otp_budgets WHERE user_id > $1 ORDER BY user_id LIMIT 1 OFFSET $2`, last, batch-1).Scan(&next)
+			if done = errors.Is(err, sql.ErrNoRows); done {
+				next = uuid.Max
+			} else if err != nil {
+				return err
+			}
+			_, err = tx.ExecContext(ctx, `DELETE FROM otp_budgets WHERE user_id > $1 AND user_id <= $2
+				AND resets_at <= $3 AND (blocked_until IS NULL OR blocked_until <= $3)`, last, next, now)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("otp: prune budgets: %w", err)
+		}
+	}
+	return nil
+}
+
 func text(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }

@@ -10,8 +10,8 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,56 +51,58 @@ func OriginOf(ctx context.Context) Origin {
 	return o
 }
 
-// Record writes the events in the caller's transaction, in one round trip.
+// Record writes the events in the caller's transaction: the event, who it was
+// apart, and what puts it into the chain and before webhooks (audit_outbox). On
+// PostgreSQL that is one round trip.
 func Record(ctx context.Context, tx *db.Tx, now time.Time, events ...Event) error {
 	origin := OriginOf(ctx)
-	var rows, personal []any
+	var rows, personal, outbox []any
 	for _, e := range events {
 		metadata, err := e.encode()
 		if err != nil {
 			return err
 		}
-		id := uuid.Must(uuid.NewV7())
+		data, err := e.payload()
+		if err != nil {
+			return err
+		}
 		salt := secret.Bytes(16)
 		if e.ActorType == "" {
 			e.ActorType = "user"
 		}
-		rows = append(rows, id, now, e.Type.Name, e.ActorType, orNull(e.Actor), text(e.TargetType), orNull(e.Target),
-			e.Failure == "", text(e.Failure), text(origin.CorrelationID), metadata, personalHash(salt, origin.IP, origin.UserAgent), e.Type.History)
-		personal = append(personal, id, now, salt, text(origin.IP), text(origin.UserAgent))
+		r := Row{
+			ID: uuid.Must(uuid.NewV7()), At: now, Type: e.Type.Name, ActorType: e.ActorType, Actor: orNull(e.Actor), TargetType: text(e.TargetType), Target: orNull(e.Target),
+			Success: e.Failure == "", Failure: text(e.Failure), CorrelationID: text(origin.CorrelationID), Metadata: metadata,
+			PersonalHash: personalHash(salt, origin.IP, origin.UserAgent), History: e.Type.History,
+		}
+		rows = append(rows, r.ID, r.At, r.Type, r.ActorType, r.Actor, r.TargetType, r.Target,
+			r.Success, r.Failure, r.CorrelationID, r.Metadata, r.PersonalHash, r.History)
+		personal = append(personal, r.ID, now, salt, text(origin.IP), text(origin.UserAgent))
+		outbox = append(outbox, r.ID, now, r.Type, r.Hash(), data)
 	}
 	const intoEvents = `INSERT INTO audit_events (id, created_at, event_type, actor_type, actor_id, target_type, target_id,
 		success, failure_reason, correlation_id, metadata, personal_hash, history) VALUES `
 	const intoPersonal = `INSERT INTO audit_personal (event_id, created_at, salt, ip_address, user_agent) VALUES `
+	const intoOutbox = `INSERT INTO audit_outbox (event_id, created_at, event_type, row_hash, data) VALUES `
+	n := len(events)
 	if tx.Engine() == db.Postgres {
-		query := `WITH events AS (` + intoEvents + db.Values(len(events), 13) + `) ` + intoPersonal + db.ValuesAfter(13, len(events), 5)
-		if _, err := tx.ExecContext(ctx, query, append(rows, personal...)...); err != nil {
+		query := `WITH events AS (` + intoEvents + db.Values(n, 13) + `), personal AS (` + intoPersonal + db.ValuesAfter(13, n, 5) + `) ` +
+			intoOutbox + db.ValuesAfter(18, n, 5)
+		if _, err := tx.ExecContext(ctx, query, slices.Concat(rows, personal, outbox)...); err != nil {
 			return fmt.Errorf("audit: %w", err)
 		}
 		return nil
 	}
-	if _, err := tx.ExecContext(ctx, intoEvents+db.Values(len(events), 13), rows...); err != nil {
+	if _, err := tx.ExecContext(ctx, intoEvents+db.Values(n, 13), rows...); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	if _, err := tx.ExecContext(ctx, intoPersonal+db.Values(len(events), 5), personal...); err != nil {
+	if _, err := tx.ExecContext(ctx, intoPersonal+db.Values(n, 5), personal...); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, intoOutbox+db.Values(n, 5), outbox...); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
 	return nil
-}
-
-// encode refuses keys that the catalogue does not name: what is not documented
-// is not stored.
-func (e Event) encode() (any, error) {
-	if len(e.Metadata) == 0 {
-		return nil, nil
-	}
-	for key := range e.Metadata {
-		if !e.Type.allows(key) {
-			return nil, fmt.Errorf("audit: %s has no metadata key %q", e.Type.Name, key)
-		}
-	}
-	b, err := json.Marshal(e.Metadata)
-	return string(b), err
 }
 
 // personalHash is SHA-256(salt ‖ length-prefixed fields).

@@ -180,6 +180,26 @@ func (q *Queue) Enqueue(ctx context.Context, tx *db.Tx, kind string, jobArgs any
 	return nil
 }
 
+// EnqueueOnce is Enqueue, unless a job of this kind waits already. One that runs
+// does not count: it may have passed by what this one is for.
+func (q *Queue) EnqueueOnce(ctx context.Context, tx *db.Tx, kind string, jobArgs any) error {
+	if tx.Engine() == db.Postgres { // else two that look at once see none
+		if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtext('enqueue once'))`); err != nil {
+			return fmt.Errorf("jobs: %w", err)
+		}
+	}
+	var n int
+	err := tx.QueryRowContext(ctx,
+		`SELECT COUNT(*) FROM river_job WHERE kind = $1 AND state IN ('available', 'pending', 'scheduled', 'retryable')`, kind).Scan(&n)
+	if err != nil {
+		return fmt.Errorf("jobs: %w", err)
+	}
+	if n > 0 {
+		return nil
+	}
+	return q.Enqueue(ctx, tx, kind, jobArgs)
+}
+
 // Drop deletes the jobs whose argument of this name has this value, done or not,
 // but for those that run at this moment.
 func (q *Queue) Drop(ctx context.Context, tx *db.Tx, name, value string) error {

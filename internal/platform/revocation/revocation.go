@@ -19,20 +19,22 @@ import (
 // Kind says what an entry revokes.
 type Kind string
 
-// The kinds. Session and Key end what they name; the others end what was
-// issued before their epoch.
+// The kinds. Session, Key and APIKey end what they name; User and Client end what
+// was issued before their epoch; Changed ends what caches have of a lower version.
 const (
 	Session Kind = "session"
 	User    Kind = "user"
 	Client  Kind = "client"
 	Key     Kind = "key"
+	APIKey  Kind = "api_key"
+	Changed Kind = "changed" // a row that caches hold: "client:<client_id>", "api_key:<id>"
 )
 
 // Entry is one revocation.
 type Entry struct {
 	Kind    Kind
-	Subject string // session, user or client id; key id
-	Epoch   int64  // for User and Client: older tokens are refused
+	Subject string // session, user, client or API key id; kid
+	Epoch   int64  // for User and Client: older tokens are refused; for Changed the version
 	// Expires is when nothing that the entry forbids can be valid any more:
 	// the longest token life of its kind, plus leeway, plus a minute.
 	Expires time.Time

@@ -202,7 +202,7 @@ func TestBrowserSession(t *testing.T) {
 			r := b.post("/auth/logout", "")
 			r.want(t, http.StatusNoContent, "")
 			r.sets(t, cleared...)
-			s.recorded(t, `user.logout by ann@example.com {"provider":"password","session_id":"<id>"}`)
+			s.recorded(t, `user.logout by ann@example.com {"provider":"password","session_id":"<id>"}`, `session.revoked by ann@example.com on ann@example.com {"provider":"password","reason":"logout","session_id":"<id>"}`)
 			if len(b.cookies) != 0 {
 				t.Errorf("left: %v", b.cookies)
 			}
@@ -345,6 +345,18 @@ func TestEveryRouteThatTakesCookiesIsGuarded(t *testing.T) {
 			"POST /auth/email/change":        `{"new_email":"new@example.com"}`,
 			"DELETE /auth/sessions":          "",
 			"POST /auth/verify-email/resend": "",
+
+			"POST /admin/users":                                     `{"email":"new@example.com"}`,
+			"PATCH /admin/users/{user_id}":                          `{"role":"admin"}`,
+			"POST /admin/clients":                                   `{"name":"a","scopes":["orders:read"]}`,
+			"PATCH /admin/clients/{client_id}":                      `{"name":"b"}`,
+			"POST /auth/apikeys":                                    `{"name":"a","scope":"orders:read"}`,
+			"POST /admin/api-keys":                                  `{"name":"a","scope":"orders:read"}`,
+			"POST /admin/webhooks":                                  `{"name":"a","url":"https://example.com/"}`,
+			"PATCH /admin/webhooks/{id}":                            `{"name":"b"}`,
+			"POST /webhooks":                                        `{"name":"a","url":"https://example.com/"}`,
+			"PATCH /admin/users/{user_id}/otp":                      `{"email_otp_enabled":true}`,
+			"POST /admin/users/{user_id}/sessions/revoke-by-filter": `{"is_suspicious":true}`,
 		}
 		guarded := 0
 		for _, r := range s.Routes() {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/authsdk/authsdk/internal/core/session"
+	"github.com/authsdk/authsdk/internal/flow/machine"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/transport/web"
 )
@@ -19,6 +20,9 @@ type caller struct {
 	cookie        bool   // cookie transport: the request chose it, or its access token came in a cookie
 	csrf          string // in cookie transport the CSRF token, vetted but for the session it belongs to; else empty
 	actionToken   string
+	adminKey      string
+	credential    machine.Credential       // of a service, for itself
+	parameter     func(name string) string // of the path
 
 	came     web.Credentials
 	browser  web.Browser
@@ -34,7 +38,9 @@ func (a *API) withCaller(w http.ResponseWriter, r *http.Request) context.Context
 	c := &caller{
 		bearer: came.Bearer, accessCookie: came.Access, refreshCookie: came.Refresh,
 		actionToken: strings.TrimSpace(r.Header.Get("X-Action-Token")),
-		came:        came, browser: a.Browser, sessions: a.Sessions, header: w.Header(),
+		adminKey:    r.Header.Get("X-Admin-API-Key"), parameter: r.PathValue,
+		credential: credentialOf(r),
+		came:       came, browser: a.Browser, sessions: a.Sessions, header: w.Header(),
 	}
 	c.choose(a.Browser.Cookies(came))
 	return context.WithValue(r.Context(), callerKey{}, c)

@@ -118,7 +118,10 @@ func TestCookieRefresh(t *testing.T) {
 			b.post("/auth/token", refreshBody(token), transportHeader, "token", "Authorization", "Bearer x").field(t, "access_token")
 		})
 		t.Run("forms are not for browsers", func(t *testing.T) {
-			b.post("/auth/token", "grant_type=client_credentials", "Content-Type", "application/x-www-form-urlencoded").refused(t, fault.UnsupportedMediaType)
+			b.post("/auth/token", "grant_type=client_credentials", "Content-Type", "multipart/form-data; boundary=x").refused(t, fault.UnsupportedMediaType)
+			if r := b.post("/auth/token", "grant_type=client_credentials", "Content-Type", "application/x-www-form-urlencoded"); r.status != 401 || r.header.Get("Set-Cookie") != "" {
+				t.Errorf("%d %v", r.status, r.header)
+			}
 		})
 		t.Run("a session that has too many refreshes keeps its cookies", func(t *testing.T) {
 			spent := other.without()
@@ -189,7 +192,7 @@ func TestCookieLogout(t *testing.T) {
 			s.recorded(t,
 				`token.refreshed by ann@example.com {"provider":"password","session_id":"<id>"}`,
 				`token.issued by ann@example.com {"provider":"password","token_kind":"refresh"}`,
-				`user.logout by ann@example.com {"provider":"password","session_id":"<id>"}`)
+				`user.logout by ann@example.com {"provider":"password","session_id":"<id>"}`, `session.revoked by ann@example.com on ann@example.com {"provider":"password","reason":"logout","session_id":"<id>"}`)
 		})
 		t.Run("again it is no error and no event, and the cookies go", func(t *testing.T) {
 			r := b.post("/auth/logout", "")
@@ -202,7 +205,7 @@ func TestCookieLogout(t *testing.T) {
 			r := other.post("/auth/logout", "null")
 			r.want(t, http.StatusNoContent, "")
 			r.sets(t, cleared...)
-			s.recorded(t, `user.logout by ann@example.com {"provider":"password","session_id":"<id>"}`)
+			s.recorded(t, `user.logout by ann@example.com {"provider":"password","session_id":"<id>"}`, `session.revoked by ann@example.com on ann@example.com {"provider":"password","reason":"logout","session_id":"<id>"}`)
 		})
 		t.Run("token transport sets no cookies, beside cookies either", func(t *testing.T) {
 			third := s.tab()

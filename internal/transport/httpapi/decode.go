@@ -31,6 +31,11 @@ func decoded[I, O any](pattern, summary string, status int, faults []fault.Code,
 	}
 	r.bind = func(a *API, api huma.API, r Route) web.Handler {
 		op := r.operation(a, api)
+		if r.content != "" {
+			op.Responses[statusText(r.Status)] = &huma.Response{
+				Description: http.StatusText(r.Status), Content: map[string]*huma.MediaType{r.content: {Schema: &huma.Schema{Type: huma.TypeString}}},
+			}
+		}
 		huma.Register(api, op, func(ctx context.Context, in *I) (_ *O, err error) {
 			if fields := notText(reflect.ValueOf(in).Elem(), "", nil); len(fields) > 0 {
 				return nil, a.failure(ctx, &fault.Fault{Code: fault.ValidationError, Fields: fields})
@@ -72,6 +77,16 @@ func (r Route) serve(a *API, op *huma.Operation, serve func(huma.Context)) web.H
 				return r.form(w, req)
 			}
 			kind = jsonType
+		}
+		if r.swift != nil && kind == jsonType {
+			body, err := readBody(req)
+			if err != nil {
+				return err
+			}
+			if done, err := r.swift(w, req, body); done || err != nil {
+				return err
+			}
+			req.Body = io.NopCloser(bytes.NewReader(body))
 		}
 		req = req.WithContext(a.withCaller(w, req))
 		if r.cookie != nil && callerOf(req.Context()).cookie {

@@ -34,21 +34,22 @@ const (
 	Session             // a user with a live session: Authorization: Bearer, or the access cookie
 	Account             // as Session, with a token that names no other service
 	Local               // in development, this machine only
+	Admin               // as Account, for accounts of role admin; in development also the bootstrap key
 )
 
 // String says it in words.
 func (a Auth) String() string {
 	return [...]string{
 		"anybody", "whoever holds a user's bearer token", "a signed-in user", "a signed-in user, with a token for this service alone",
-		"this machine, in development",
+		"this machine, in development", "an admin, with a token for this service alone",
 	}[a]
 }
 
 // user reports whether the routes of a class need an access token.
-func (a Auth) user() bool { return a == Machine || a == Session || a == Account }
+func (a Auth) user() bool { return a == Machine || a == Session || a == Account || a == Admin }
 
 // cookies reports whether the access token may come in a cookie.
-func (a Auth) cookies() bool { return a == Session || a == Account }
+func (a Auth) cookies() bool { return a == Session || a == Account || a == Admin }
 
 // Route is one endpoint.
 type Route struct {
@@ -61,9 +62,15 @@ type Route struct {
 	Quiet   bool         // machines ask all the time: successes are logged at DEBUG
 	Policy  web.Policy   // what the edge asks before it lets a request in
 
+	action string // of the step-up that an admin's act asks for; empty for none
+	target string // the path parameter that the act is on; empty for none
+	fresh  bool   // a recent sign-in is not enough for it
+
 	input    reflect.Type // a struct of parameters, or one with a Body; nil if it takes none
 	optional bool         // the body may be absent or null
+	content  string       // type of an answer that is no JSON
 	form     web.Handler  // takes form bodies, if they are not refused
+	swift    quickHandler // answers what is asked all the time; what it does not take is served as always
 	cookie   web.Handler  // takes requests in cookie transport, if the handler of the others does not
 	guarded  bool         // handlers ask caller.guard: the request chooses its transport
 	sets     bool         // cookies, on success
@@ -81,6 +88,17 @@ func (r Route) quiet() Route             { r.Quiet = true; return r }
 // limit puts the route into another class than web.Default.
 func (r Route) limit(c web.Class) Route { r.Policy.Class = c; return r }
 
+// stepUp has an act of an admin ask for a fresh proof of its action, on what the
+// path parameter names (empty: on nothing). The handler gives by(ctx) to the
+// domain, which spends the proof in the act's transaction.
+func (r Route) stepUp(action, parameter string) Route {
+	r.action, r.target = action, parameter
+	return r
+}
+
+// tokenOnly asks for an action token even right after a sign-in.
+func (r Route) tokenOnly() Route { r.fresh = true; return r }
+
 // anyHost exempts the route from the host allow-list.
 func (r Route) anyHost() Route { r.Policy.AnyHost = true; return r }
 
@@ -88,8 +106,19 @@ func (r Route) anyHost() Route { r.Policy.AnyHost = true; return r }
 // value.
 func (r Route) optionalBody() Route { r.optional = true; return r }
 
+// streams says that the handler writes its answer as it goes, of another type than
+// JSON.
+func (r Route) streams(contentType string) Route { r.content = contentType; return r }
+
 // formTo gives form bodies to h. Bodies of any other content type are JSON.
 func (r Route) formTo(h web.Handler) Route { r.form = h; return r }
+
+// quickHandler answers a JSON body, or says that it is not done.
+type quickHandler func(w http.ResponseWriter, r *http.Request, body []byte) (done bool, err error)
+
+// quick has h look at a request first: for what is asked so often that decoding
+// it in general would cost more than the answer.
+func (r Route) quick(h quickHandler) Route { r.swift = h; return r }
 
 // either lets a request choose where its tokens travel, in bodies or in cookies.
 // The handler asks caller.guard before it does anything.
@@ -136,8 +165,16 @@ func (r Route) Codes() []fault.Code {
 	switch r.Auth {
 	case Account:
 		codes = append(codes, fault.AudienceNotAllowed)
+	case Admin:
+		codes = append(codes, fault.AudienceNotAllowed, fault.InsufficientRole)
 	case Local:
 		codes = append(codes, fault.NotFound)
+	}
+	switch {
+	case r.fresh:
+		codes = append(codes, fault.ActionTokenInvalid)
+	case r.action != "":
+		codes = append(codes, fault.OTPRequired, fault.ReauthRequired, fault.ActionTokenInvalid)
 	}
 	if r.Policy.Class != web.Free {
 		codes = append(codes, fault.RateLimited)
@@ -193,8 +230,16 @@ func plain(pattern, summary string, h web.Handler, document func(op *huma.Operat
 		switch {
 		case !r.Auth.user():
 			return h
+		case r.Auth == Admin:
+			return func(w http.ResponseWriter, req *http.Request) error {
+				ctx, err := a.authenticate(a.withCaller(w, req), r)
+				if err != nil {
+					return err
+				}
+				return h(w, req.WithContext(ctx))
+			}
 		case r.Auth != Machine:
-			panic(r.Pattern + ": a plain route is for services or for anybody")
+			panic(r.Pattern + ": a plain route is for services, for admins or for anybody")
 		}
 		return func(w http.ResponseWriter, req *http.Request) error {
 			if _, err := a.check(req.Context(), web.Bearer(req), true); err != nil {

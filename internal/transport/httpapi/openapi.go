@@ -29,6 +29,7 @@ func (a *API) describe() huma.API {
 			Description: "The access token of a browser, where sessions in cookies are on."},
 		"csrf": {Type: "apiKey", In: "header", Name: a.Browser.CSRFHeader,
 			Description: "With cookies, for every request that changes something: the CSRF token of GET /auth/csrf."},
+		"bootstrap": {Type: "apiKey", In: "header", Name: "X-Admin-API-Key", Description: "ADMIN_API_KEY, in development only."},
 	}
 	return huma.NewAPI(cfg, handlers{})
 }
@@ -88,6 +89,9 @@ func (r Route) operation(a *API, api huma.API) huma.Operation {
 	case r.Auth.cookies():
 		op.Security = append(op.Security, map[string][]string{"cookie": {}})
 	}
+	if r.Auth == Admin {
+		op.Security = append(op.Security, map[string][]string{"bootstrap": {}})
+	}
 	r.describeHeaders(a.Browser, &op)
 	for _, code := range r.Codes() {
 		status := statusText(code.Status)
@@ -115,9 +119,9 @@ func (r Route) describeHeaders(b web.Browser, op *huma.Operation) {
 			{Name: b.CSRFHeader, In: "header", Schema: text("Needed in cookie transport: the CSRF token of GET /auth/csrf.")},
 		}
 	}
-	if r.Auth == Account && slices.Contains(r.Faults, fault.ActionTokenInvalid) {
+	if r.action != "" || r.Auth == Account && slices.Contains(r.Faults, fault.ActionTokenInvalid) {
 		op.Parameters = append(op.Parameters, &huma.Param{
-			Name: "X-Action-Token", In: "header", Schema: text("A confirmation of this act: POST /auth/otp/request/action, then /auth/otp/verify/action."),
+			Name: "X-Action-Token", In: "header", Schema: text("A confirmation of " + r.act() + ": POST /auth/otp/request/action, then /auth/otp/verify/action."),
 		})
 	}
 	if r.sets {
@@ -126,6 +130,17 @@ func (r Route) describeHeaders(b web.Browser, op *huma.Operation) {
 			Headers:     map[string]*huma.Header{"Set-Cookie": {Schema: text("Where sessions are in cookies.")}},
 		}
 	}
+}
+
+// act says what a confirmation must be of.
+func (r Route) act() string {
+	switch {
+	case r.action == "":
+		return "this act"
+	case r.target == "":
+		return "the action " + r.action
+	}
+	return "the action " + r.action + " on the target {" + r.target + "}"
 }
 
 // operationID makes post-auth-login of "POST /auth/login".

@@ -24,11 +24,18 @@ func TestJWKS(t *testing.T) {
 			var set struct {
 				Keys []map[string]string `json:"keys"`
 			}
-			if err := json.Unmarshal([]byte(r.body), &set); err != nil || len(set.Keys) != 1 {
+			if err := json.Unmarshal([]byte(r.body), &set); err != nil || len(set.Keys) != 2 {
 				t.Fatalf("%v: %s", err, r.body)
 			}
-			if k := set.Keys[0]; k["alg"] != "ES256" || k["kid"] != s.Keys.Active().KID || k["use"] != "sig" || k["d"] != "" {
-				t.Errorf("%v", k)
+			signs := false
+			for _, k := range set.Keys {
+				if k["alg"] != "ES256" || k["use"] != "sig" || k["d"] != "" {
+					t.Errorf("%v", k)
+				}
+				signs = signs || k["kid"] == s.Keys.Active().KID
+			}
+			if !signs {
+				t.Error("the key that signs is not published")
 			}
 			h := r.header
 			if h.Get("Cache-Control") != "public, max-age=60" || h.Get("Pragma") != "" || h.Get("Content-Type") != "application/json" || etag == "" {

@@ -9,12 +9,15 @@ import (
 	"github.com/authsdk/authsdk/internal/transport/web"
 )
 
-type sessionAPI struct{ sessions *session.Service }
+type sessionAPI struct {
+	sessions *session.Service
+	grant    web.Handler // of tokens for services
+}
 
 func (a sessionAPI) routes() []Route {
 	return []Route{
 		endpoint("POST /auth/token", "Trade a refresh token for new tokens", a.refresh, fault.SessionExpired, fault.RateLimited).
-			tag("Sessions").limit(web.Token).formTo(a.clientCredentials).cookieTo(a.refreshCookie),
+			tag("Sessions").limit(web.Token).formTo(a.grant).cookieTo(a.refreshCookie),
 		command("POST /auth/logout", "End a session", a.logout, fault.InvalidToken).tag("Sessions").optionalBody().either(),
 		plain("GET /auth/validate", "Tell whether an access token is good right now", a.validate, answersNothing).
 			tag("Services").auth(Machine).success(http.StatusNoContent).quiet().limit(web.Machine).anyHost(),
@@ -46,11 +49,6 @@ func (a sessionAPI) refreshCookie(w http.ResponseWriter, r *http.Request) error 
 	}
 	web.WriteJSON(w, http.StatusOK, c.setSession(pair))
 	return nil
-}
-
-// clientCredentials is how services get tokens (RFC 6749 §4.4): not yet.
-func (a sessionAPI) clientCredentials(http.ResponseWriter, *http.Request) error {
-	return fault.New(fault.UnsupportedMediaType)
 }
 
 // logout needs no live access token: the refresh token alone is enough. Whatever

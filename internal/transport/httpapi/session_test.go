@@ -42,9 +42,8 @@ func TestToken(t *testing.T) {
 			s.post("/auth/token", refreshBody(first), "Content-Type", "text/plain").field(t, "refresh_token")
 			s.post("/auth/token", refreshBody(first), "Content-Type", "").field(t, "refresh_token")
 		})
-		t.Run("but for forms, which are how services will ask", func(t *testing.T) {
-			s.post("/auth/token", "grant_type=client_credentials", "Content-Type", "application/x-www-form-urlencoded; charset=utf-8").
-				refused(t, fault.UnsupportedMediaType)
+		t.Run("but for forms, which are how services ask", func(t *testing.T) {
+			s.post("/auth/token", "grant_type=client_credentials", "Content-Type", "multipart/form-data; boundary=x").refused(t, fault.UnsupportedMediaType)
 		})
 		for _, row := range []struct {
 			name   string
@@ -128,7 +127,7 @@ func TestLogout(t *testing.T) {
 		}
 		t.Run("the refresh token alone ends the session", func(t *testing.T) {
 			s.post("/auth/logout", refreshBody(refresh)).want(t, http.StatusNoContent, "")
-			s.recorded(t, `user.logout by ann@example.com {"provider":"password","session_id":"<id>"}`)
+			s.recorded(t, `user.logout by ann@example.com {"provider":"password","session_id":"<id>"}`, `session.revoked by ann@example.com on ann@example.com {"provider":"password","reason":"logout","session_id":"<id>"}`)
 			s.get("/auth/validate", bearer(access)...).refused(t, fault.SessionExpired)
 			s.post("/auth/token", refreshBody(refresh)).refused(t, fault.SessionExpired)
 			s.events(t)
@@ -140,7 +139,7 @@ func TestLogout(t *testing.T) {
 		t.Run("both tokens of one session end it, the access token expired or not", func(t *testing.T) {
 			s.clock.Advance(time.Hour)
 			s.post("/auth/logout", refreshBody(otherRefresh), bearer(otherAccess)...).want(t, http.StatusNoContent, "")
-			s.recorded(t, `user.logout by ann@example.com {"provider":"password","session_id":"<id>"}`)
+			s.recorded(t, `user.logout by ann@example.com {"provider":"password","session_id":"<id>"}`, `session.revoked by ann@example.com on ann@example.com {"provider":"password","reason":"logout","session_id":"<id>"}`)
 		})
 	})
 }

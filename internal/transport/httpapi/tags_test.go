@@ -54,7 +54,7 @@ func checkTags(t *testing.T, at string, typ reflect.Type) {
 		if rest := strings.TrimSpace(tagKey.ReplaceAllString(string(f.Tag), "")); rest != "" {
 			t.Errorf("%s: cannot read the tags: %q", where, rest)
 		}
-		if f.Name != "Body" && nameOf(f) == "" {
+		if f.Name != "Body" && !f.Anonymous && nameOf(f) == "" {
 			t.Errorf("%s has no name on the wire", where)
 		}
 		checkTags(t, where, f.Type)
