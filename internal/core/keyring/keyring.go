@@ -71,6 +71,7 @@ type Keyring struct {
 
 	mu     sync.Mutex // one reload at a time, so that an older state never replaces a newer one
 	tried  time.Time  // when the last reload began; monotonic
+	asked  time.Time  // when the last reload ended that an unknown key id caused; monotonic
 	failed error      // of the last reload
 }
 
@@ -272,8 +273,9 @@ func (k *Keyring) Find(ctx context.Context, kid string) (key *Key, found bool, e
 func (k *Keyring) lookFor(ctx context.Context, kid string) (key *Key, found bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if key, found, err = k.known(kid); !found && time.Since(k.tried) >= reloadCooldown {
+	if key, found, err = k.known(kid); !found && time.Since(k.asked) >= reloadCooldown {
 		_ = k.reload(context.WithoutCancel(ctx)) // others wait for it, whoever asked; it keeps its error
+		k.asked = time.Now()                     // when it ended: those who waited do not ask again
 		key, found, err = k.known(kid)
 	}
 	return key, found, err

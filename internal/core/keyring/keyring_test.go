@@ -169,18 +169,18 @@ func TestAnUnknownKeyIDReloads(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		k := mustLoad(t, d, Options{Algorithm: ES256})
 		made := add(t, d, RS256, Retiring)
-		k.tried = time.Time{}
+		k.asked = time.Time{}
 		if key, found, err := k.Find(t.Context(), made); !found || err != nil || key.Algorithm != RS256 || key.Status != Retiring {
 			t.Fatalf("the key made elsewhere: %+v, %t, %v", key, found, err)
 		}
 		last := add(t, d, EdDSA, Retiring)
-		k.tried = time.Time{}
+		k.asked = time.Time{}
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, found, err := k.Find(gone, last); !found || err != nil {
 			t.Errorf("asked by a caller who has hung up: %t, %v", found, err)
 		}
-		k.tried = time.Time{}
+		k.asked = time.Time{}
 		if _, found, err := k.Find(t.Context(), "made up"); found || err != nil {
 			t.Errorf("a key id that nobody has: %t, %v", found, err)
 		}
@@ -191,7 +191,7 @@ func TestAFloodOfUnknownKeyIDsReloadsSeldom(t *testing.T) {
 	d := dbtest.SQLite(t)
 	k := mustLoad(t, d, Options{Algorithm: ES256})
 	made := add(t, d, EdDSA, Retiring)
-	k.tried = time.Now().Add(time.Hour) // the cool-down does not end
+	k.asked = time.Now().Add(time.Hour) // the cool-down does not end
 	if _, found, err := k.Find(t.Context(), made); found || err != nil {
 		t.Errorf("read in the cool-down: %t, %v", found, err)
 	}
