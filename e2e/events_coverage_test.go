@@ -49,7 +49,14 @@ var documentedEvent = regexp.MustCompile("(?m)^\\| `([a-z_.]+)` \\|")
 
 // notInTheSuite are events that only happen in time that no test here can wait
 // for, each with the test that makes them happen.
-var notInTheSuite = map[string]string{}
+var notInTheSuite = map[string]string{
+	"audit.head":       "a head is sealed each 30 s: platform/audit/chain_test.go",
+	"webhook.disabled": "after three days of failures: core/webhook/result_test.go",
+}
+
+// batched are events that are written a second later, which a server that is
+// killed at the end of its test may not reach; httpapi/machines_test.go reads them.
+var batched = []string{"client.auth.failure", "client.authenticated", "api_key.used"}
 
 // undocumented compares what the whole suite made happen with
 // docs/reference/events.md, both ways.
@@ -72,6 +79,7 @@ func undocumented() (list []string) {
 	}
 	for name := range documented {
 		switch {
+		case slices.Contains(batched, name):
 		case happened.types[name] && notInTheSuite[name] != "":
 			list = append(list, fmt.Sprintf("notInTheSuite names %s, which happens: delete it", name))
 		case !happened.types[name] && notInTheSuite[name] == "":
