@@ -51,8 +51,6 @@ func (s *Service) Check(ctx context.Context, access string) (id Identity, err er
 		return id, fault.New(fault.InvalidToken)
 	}
 	switch {
-	case s.feed.Revoked(revocation.Key, claims.KeyID):
-		return id, fault.New(fault.InvalidToken)
 	case s.feed.Revoked(revocation.Session, claims.SessionID):
 		s.Metrics.Check("revocations")
 		return id, fault.New(fault.SessionExpired)

@@ -107,7 +107,7 @@ func (w *world) newFeed(d *db.DB) *revocation.Feed {
 // service is one more replica of it.
 func (w *world) service(d *db.DB, feed *revocation.Feed, s Settings) *Service {
 	w.t.Helper()
-	keys, err := keyring.Load(w.t.Context(), d, secret.NewRing("signing keys", "test"), w.clock, dbtest.Log, keyring.Options{Algorithm: keyring.ES256})
+	keys, err := keyring.Load(w.t.Context(), d, secret.NewRing("signing keys", "test"), w.clock, dbtest.Log, keyring.Options{Algorithm: keyring.ES256, Feed: feed})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -241,7 +241,7 @@ func (s *Service) hasToken(ctx context.Context, raw string) (bool, error) {
 	if fault.Has(err, fault.InvalidToken) {
 		return false, nil
 	}
-	if err != nil || s.Feed.Epoch(revocation.Client, claims.ClientID) > claims.Epoch || s.Feed.Revoked(revocation.Key, claims.KeyID) {
+	if err != nil || s.Feed.Epoch(revocation.Client, claims.ClientID) > claims.Epoch {
 		return false, err
 	}
 	c, ok, err := s.Clients.Current(ctx, claims.ClientID)

@@ -128,7 +128,7 @@ func (a apikeysAPI) create(ctx context.Context, in newOwnedKeyInput) (out newOwn
 		return out, fault.Invalid("name", "is required without service")
 	}
 	if in.UserID != nil {
-		if n.User, err = idIn("user_id", *in.UserID); err != nil {
+		if n.User, err = idOf("user_id", *in.UserID); err != nil {
 			return out, err
 		}
 	}
@@ -162,7 +162,7 @@ const mostKeys = 1000
 func (a apikeysAPI) listAll(ctx context.Context, in keysFilter) ([]ownedKeyItem, error) {
 	f := apikey.Filter{Name: in.Name, Service: in.Service, Scope: in.Scope, Active: yesOrNo(in.Active)}
 	if in.UserID != "" {
-		id, err := idIn("user_id", in.UserID)
+		id, err := idOf("user_id", in.UserID)
 		if err != nil {
 			return nil, err
 		}
@@ -208,7 +208,7 @@ type keyRevokedInWords struct {
 }
 
 func (a apikeysAPI) revoke(ctx context.Context, in keyQuery) (keyRevokedInWords, error) {
-	id, err := idIn("key_id", in.ID)
+	id, err := idOf("key_id", in.ID)
 	if err != nil {
 		return keyRevokedInWords{}, err
 	}
@@ -217,7 +217,7 @@ func (a apikeysAPI) revoke(ctx context.Context, in keyQuery) (keyRevokedInWords,
 }
 
 func (a apikeysAPI) remove(ctx context.Context, in keyQuery) (keyRevoked, error) {
-	id, err := idIn("key_id", in.ID)
+	id, err := idOf("key_id", in.ID)
 	if err != nil {
 		return keyRevoked{}, err
 	}
@@ -231,7 +231,7 @@ type keyRotation struct {
 }
 
 func (a apikeysAPI) rotate(ctx context.Context, in keyRotation) (newKeyOutput, error) {
-	id, err := idIn("key_id", in.ID)
+	id, err := idOf("key_id", in.ID)
 	if err != nil {
 		return newKeyOutput{}, err
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/authsdk/authsdk/internal/core/client"
 	"github.com/authsdk/authsdk/internal/core/stepup"
 	"github.com/authsdk/authsdk/internal/foundation/fault"
@@ -78,17 +76,8 @@ type clientQuery struct {
 	ID string `path:"client_id" format:"uuid" doc:"The id, not the client_id."`
 }
 
-// idIn is the id of a path parameter.
-func idIn(parameter, text string) (uuid.UUID, error) {
-	id, err := uuid.Parse(text)
-	if err != nil {
-		return id, fault.Invalid(parameter, "must be a UUID")
-	}
-	return id, nil
-}
-
 func (a clientsAPI) show(ctx context.Context, in clientQuery) (clientItem, error) {
-	id, err := idIn("client_id", in.ID)
+	id, err := idOf("client_id", in.ID)
 	if err != nil {
 		return clientItem{}, err
 	}
@@ -134,7 +123,7 @@ type clientPatch struct {
 }
 
 func (a clientsAPI) update(ctx context.Context, in clientPatch) (clientItem, error) {
-	id, err := idIn("client_id", in.ID)
+	id, err := idOf("client_id", in.ID)
 	if err != nil {
 		return clientItem{}, err
 	}
@@ -179,7 +168,7 @@ type clientRotated struct {
 }
 
 func (a clientsAPI) rotate(ctx context.Context, in clientRotation) (clientRotated, error) {
-	id, err := idIn("client_id", in.ID)
+	id, err := idOf("client_id", in.ID)
 	if err != nil {
 		return clientRotated{}, err
 	}
@@ -188,7 +177,7 @@ func (a clientsAPI) rotate(ctx context.Context, in clientRotation) (clientRotate
 }
 
 func (a clientsAPI) remove(ctx context.Context, in clientQuery) (clientItem, error) {
-	id, err := idIn("client_id", in.ID)
+	id, err := idOf("client_id", in.ID)
 	if err != nil {
 		return clientItem{}, err
 	}

@@ -112,7 +112,7 @@ type webhookQuery struct {
 }
 
 func (a webhookAPI) show(ctx context.Context, in webhookQuery) (webhookItem, error) {
-	id, err := idIn("id", in.ID)
+	id, err := idOf("id", in.ID)
 	if err != nil {
 		return webhookItem{}, err
 	}
@@ -131,7 +131,7 @@ type webhookPatch struct {
 }
 
 func (a webhookAPI) update(ctx context.Context, in webhookPatch) (webhookItem, error) {
-	id, err := idIn("id", in.ID)
+	id, err := idOf("id", in.ID)
 	if err != nil {
 		return webhookItem{}, err
 	}
@@ -150,7 +150,7 @@ type removedWebhook struct {
 }
 
 func (a webhookAPI) remove(ctx context.Context, in webhookQuery) (removedWebhook, error) {
-	id, err := idIn("id", in.ID)
+	id, err := idOf("id", in.ID)
 	if err != nil {
 		return removedWebhook{}, err
 	}
@@ -176,7 +176,7 @@ type rotatedWebhook struct {
 const rotateOverlap = 24 * time.Hour
 
 func (a webhookAPI) rotate(ctx context.Context, in rotateWebhook) (rotatedWebhook, error) {
-	id, err := idIn("id", in.ID)
+	id, err := idOf("id", in.ID)
 	if err != nil {
 		return rotatedWebhook{}, err
 	}
@@ -194,7 +194,7 @@ type queuedDelivery struct {
 }
 
 func (a webhookAPI) ping(ctx context.Context, in webhookQuery) (queuedDelivery, error) {
-	id, err := idIn("id", in.ID)
+	id, err := idOf("id", in.ID)
 	if err != nil {
 		return queuedDelivery{}, err
 	}
@@ -203,7 +203,7 @@ func (a webhookAPI) ping(ctx context.Context, in webhookQuery) (queuedDelivery, 
 }
 
 func (a webhookAPI) retry(ctx context.Context, in webhookQuery) (queuedDelivery, error) {
-	id, err := idIn("id", in.ID)
+	id, err := idOf("id", in.ID)
 	if err != nil {
 		return queuedDelivery{}, err
 	}
@@ -257,7 +257,7 @@ func (a webhookAPI) deliveriesAll(ctx context.Context, in deliveriesAllQuery) ([
 }
 
 func (a webhookAPI) deliveriesOf(ctx context.Context, text, status, after string, limit int) (page cursor.Page[webhook.Delivery], err error) {
-	id, err := idIn("id", text)
+	id, err := idOf("id", text)
 	if err != nil {
 		return page, err
 	}
@@ -275,11 +275,11 @@ type deliveryDetail struct {
 }
 
 func (a webhookAPI) delivery(ctx context.Context, in deliveryQuery) (deliveryDetail, error) {
-	endpoint, err := idIn("id", in.ID)
+	endpoint, err := idOf("id", in.ID)
 	if err != nil {
 		return deliveryDetail{}, err
 	}
-	id, err := idIn("delivery_id", in.DeliveryID)
+	id, err := idOf("delivery_id", in.DeliveryID)
 	if err != nil {
 		return deliveryDetail{}, err
 	}
